@@ -1,0 +1,39 @@
+"""Ahead-of-time compilation of PyTorch modules: a small reference.
+
+    with aoti_ref.capture(pipe.transformer) as call:
+        pipe("a prompt")
+    program = aoti_ref.export(pipe.transformer, call)
+    compiled = aoti_ref.compile(program)
+    aoti_ref.apply(compiled, pipe.transformer)
+
+After that a call of the module equals eager, or is refused with an error.
+"""
+
+from aoti_ref._apply import AppliedModel as AppliedModel
+from aoti_ref._apply import apply as apply
+from aoti_ref._apply import restore as restore
+from aoti_ref._call import Call as Call
+from aoti_ref._capture import capture as capture
+from aoti_ref._capture import capture_calls as capture_calls
+from aoti_ref._compile import CompiledModel as CompiledModel
+from aoti_ref._compile import compile as compile  # noqa: A004
+from aoti_ref._compile import load as load
+from aoti_ref._errors import AotiError as AotiError
+from aoti_ref._errors import AutocastActive as AutocastActive
+from aoti_ref._errors import BadCall as BadCall
+from aoti_ref._errors import BadRange as BadRange
+from aoti_ref._errors import BadResult as BadResult
+from aoti_ref._errors import BrokenPackage as BrokenPackage
+from aoti_ref._errors import ConflictingOption as ConflictingOption
+from aoti_ref._errors import Fault as Fault
+from aoti_ref._errors import HookedModule as HookedModule
+from aoti_ref._errors import NarrowedRange as NarrowedRange
+from aoti_ref._errors import NeverCalled as NeverCalled
+from aoti_ref._errors import NotApplied as NotApplied
+from aoti_ref._errors import NotCompilable as NotCompilable
+from aoti_ref._errors import NotExportable as NotExportable
+from aoti_ref._errors import TrainingMode as TrainingMode
+from aoti_ref._errors import UnknownArgument as UnknownArgument
+from aoti_ref._errors import UnknownOption as UnknownOption
+from aoti_ref._errors import WeightMismatch as WeightMismatch
+from aoti_ref._export import export as export

@@ -1,0 +1,216 @@
+"""Put a compiled model in the place of a module's forward, and take it off again."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aoti_ref import _inductor, _tree
+from aoti_ref._check import Checker
+from aoti_ref._compile import CompiledModel
+from aoti_ref._contract import ValueSpec
+from aoti_ref._errors import (
+    BadCall,
+    BadResult,
+    Fault,
+    NotApplied,
+    TrainingMode,
+    WeightMismatch,
+)
+from aoti_ref._hooks import inner_method, refuse_inner_hooks
+from aoti_ref._weights import Slot, resolve
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_NOTHING = "nothing"  # the instance had no attribute of its own: the class's served
+
+
+def apply(compiled: CompiledModel, module: nn.Module, *, method: str = "forward") -> None:
+    """Make `module(...)` run `compiled` with the weights of `module`.
+
+    The weights stay where they are, on the module: no second copy is made, and
+    changes to them are seen by the next call. The module is held to the package
+    before anything is touched, so a refusal leaves it as it was.
+
+    Args:
+        compiled: From `compile` or `load`. It may be applied to many modules.
+        module: In eval mode, with the weights that the graph was compiled for in
+            name, dtype, shape and stride. Its hooks keep running.
+        method: The method that was exported.
+
+    Raises:
+        WeightMismatch: A weight is missing or does not fit; all of them named.
+        HookedModule: Hooks hang on its children, which compiled code would skip.
+        TrainingMode: `module` is in training mode.
+        BadCall: The method does not take the arguments that the graph needs.
+    """
+    if not isinstance(compiled, CompiledModel):
+        message = f"compiled must be a CompiledModel, found {type(compiled).__name__}"
+        raise TypeError(message)
+    name = type(module).__name__
+    training = tuple(n for n, child in module.named_modules() if child.training)
+    if training:
+        raise TrainingMode(name, training)
+    refuse_inner_hooks(module)
+    inner = inner_method(module, method)
+    before = module.__dict__.get(inner, _NOTHING)
+    signature = inspect.signature(getattr(module, inner))
+    if isinstance(before, AppliedModel):
+        before = before.before
+    applied = AppliedModel(compiled, module, inner, before, signature)
+    applied.refuse_misfit(module)
+    setattr(module, inner, applied)
+
+
+def restore(module: nn.Module, *, method: str = "forward") -> None:
+    """Undo `apply`: `module` runs its own Python again, on the same weights.
+
+    Raises:
+        NotApplied: No compiled model was applied to it.
+    """
+    inner = inner_method(module, method)
+    applied = module.__dict__.get(inner)
+    if not isinstance(applied, AppliedModel):
+        raise NotApplied(type(module).__name__, method)
+    if applied.before is _NOTHING:
+        delattr(module, inner)
+    else:
+        setattr(module, inner, applied.before)
+
+
+class AppliedModel:
+    """What stands in for a module's `forward`.
+
+    It holds the module weakly: a cycle would keep the weights alive after the
+    module is gone.
+    """
+
+    def __init__(
+        self,
+        compiled: CompiledModel,
+        module: nn.Module,
+        inner: str,
+        before: Any,
+        signature: inspect.Signature,
+    ) -> None:
+        self.compiled = compiled
+        self.before = before
+        self.__name__ = self.__qualname__ = inner
+        self.__signature__ = signature
+        self._module = weakref.ref(module)
+        self._inner = inner
+        self._contract = compiled.package.contract
+        self._check = Checker(self._contract, signature, type(module).__name__)
+        self._result = _tree.load_result(self._contract.result)
+        self._lock = threading.Lock()
+        self._runner: _inductor.Runner | None = None
+        self._bound: list[tuple[Slot, torch.Tensor, int]] = []
+
+    def __repr__(self) -> str:
+        return f"AppliedModel({self.compiled!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        bare = [
+            p.replace(annotation=inspect.Parameter.empty)  # may name local classes
+            for p in self.__signature__.parameters.values()
+        ]
+        signature = inspect.Signature(bare)
+        parts = self.compiled, self._module(), self._inner, self.before, signature
+        return AppliedModel, parts
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the compiled graph with the arguments of the method it replaces.
+
+        Raises:
+            BadCall: The call breaks the contract, with all that is wrong.
+            WeightMismatch: The module's weights no longer fit the graph.
+            TrainingMode, AutocastActive: Eager code would do something else.
+        """
+        module = self._module()
+        if module is None:
+            message = "the module of this compiled method is gone"
+            raise ReferenceError(message)
+        if module.training:
+            raise TrainingMode(type(module).__name__, ("",))
+        inputs = self._check(args, kwargs)
+        outputs = self._bind(module).run(inputs)
+        return self._structured(outputs)
+
+    def refuse_misfit(self, module: nn.Module) -> None:
+        """Hold a module to the package, without loading it.
+
+        Raises:
+            WeightMismatch, BadCall: As `apply` says.
+        """
+        unknown = self._check.unknown_arguments()
+        if unknown:
+            detail = f"{self._inner} does not take it"
+            faults = tuple(Fault("argument", name, detail) for name in unknown)
+            raise BadCall(type(module).__name__, faults)
+        self._slots(module, offloaded=self._inner == "_old_forward")
+
+    def _slots(self, module: nn.Module, *, offloaded: bool = False) -> dict[str, Slot]:
+        package = self.compiled.package
+        device = "" if offloaded else package.device
+        slots = resolve(module, package.constants, device)
+        for group in package.ties:
+            tensors = {name: slots[name].get() for name in group}
+            if len({t.data_ptr() for t in tensors.values() if t is not None}) > 1:
+                faults = tuple(Fault("tied", n, f"wants one with {group[0]}") for n in group[1:])
+                raise WeightMismatch(type(module).__name__, len(slots), faults)
+        return slots
+
+    def _bind(self, module: nn.Module) -> _inductor.Runner:
+        """Give the runner, bound to the tensors that hang on the module now."""
+        runner = self._runner
+        if runner is not None and self._still_bound():
+            return runner
+        with self._lock:
+            if self._runner is None or not self._still_bound():
+                self._rebind(module)
+            assert self._runner is not None  # noqa: S101: for mypy
+            return self._runner
+
+    def _still_bound(self) -> bool:
+        return all(
+            slot.owner.get(slot.key) is tensor and tensor.data_ptr() == address
+            for slot, tensor, address in self._bound
+        )
+
+    def _rebind(self, module: nn.Module) -> None:
+        slots = self._slots(module)
+        tensors = {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
+        package = self.compiled.package
+        device = next((t.device for t in tensors.values()), torch.device(package.device))
+        literals = {n: t.to(device) for n, t in package.literals.items()}
+        held = {name: tensor.detach() for name, tensor in tensors.items()} | literals
+        # A runner of its own: the one before may be in use by another thread.
+        runner = _inductor.runner(package.library(), device)
+        names = runner.get_constant_names_to_original_fqns()
+        constants = {name: held[fqn] for name, fqn in names.items()}
+        runner.update_constant_buffer(constants, False, True, True)  # noqa: FBT003
+        self._literals = literals  # the runner keeps addresses, not tensors
+        self._bound = [(slots[n], t, t.data_ptr()) for n, t in tensors.items()]
+        self._runner = runner
+
+    def _structured(self, outputs: list[torch.Tensor]) -> Any:
+        """Give flat outputs eager's structure, and Python numbers back their type."""
+        wanted = self._contract.outputs
+        leaves: list[Any] = []
+        for index, (want, found) in enumerate(zip(wanted, outputs, strict=True)):
+            if isinstance(want, ValueSpec):
+                leaves.append(want.value)
+            elif want in ("int", "bool", "float"):
+                leaves.append(found.item())
+            elif str(found.dtype) != f"torch.{want}":
+                detail = f"output {index} should be {want}, came as {found.dtype}"
+                raise BadResult(self._check.module, detail)
+            else:
+                leaves.append(found)
+        return pytree.tree_unflatten(leaves, self._result)

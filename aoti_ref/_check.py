@@ -1,0 +1,217 @@
+"""Hold a call to its contract, in Python, before any native code sees it."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aoti_ref import _tree
+from aoti_ref._call import spell, spell_value
+from aoti_ref._contract import Contract, Size, TensorSpec
+from aoti_ref._errors import AutocastActive, BadCall, Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+
+
+class Checker:
+    """Turns the arguments of a call into the flat inputs of the graph, or refuses.
+
+    Args:
+        contract: What a call must look like.
+        signature: The signature of the method that the graph stands in for.
+        module: The module's class, for messages.
+    """
+
+    def __init__(
+        self, contract: Contract, signature: inspect.Signature, module: str
+    ) -> None:
+        self.contract = contract
+        self.module = module
+        self.signature = signature
+        self._paths = contract.paths()
+        self._devices = sorted(
+            {leaf.device for leaf in contract.leaves if isinstance(leaf, TensorSpec)}
+        )
+
+    def unknown_arguments(self) -> list[str]:
+        """Name the contract's arguments that the method does not take."""
+        kinds = {p.kind for p in self.signature.parameters.values()}
+        if kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}:
+            return []
+        return [n for n in self.contract.arguments if n not in self.signature.parameters]
+
+    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+        """Check a call.
+
+        Returns:
+            The tensors of the call, in the graph's order and with its strides.
+
+        Raises:
+            BadCall: With every fault of the call.
+            AutocastActive: Eager code would cast here, and compiled code cannot.
+        """
+        for device in self._devices:
+            if torch.is_autocast_enabled(device):
+                raise AutocastActive("call", device)
+        faults: list[Fault] = []
+        leaves = self._leaves(args, kwargs, faults)
+        inputs: list[torch.Tensor] = []
+        if not faults:
+            inputs = self._tensors(leaves, faults)
+        if faults:
+            raise BadCall(self.module, tuple(faults))
+        return inputs
+
+    def _leaves(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any], faults: list[Fault]
+    ) -> list[Any]:
+        try:
+            bound = self.signature.bind(*args, **kwargs)
+        except TypeError as error:
+            faults.append(Fault("arguments", "(call)", str(error)))
+            return []
+        bound.apply_defaults()
+        given: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            kind = self.signature.parameters[name].kind
+            if kind is inspect.Parameter.VAR_POSITIONAL:
+                given |= {f"{name}[{i}]": item for i, item in enumerate(value)}
+            elif kind is inspect.Parameter.VAR_KEYWORD:
+                given |= value
+            else:
+                given[name] = value
+        leaves: list[Any] = []
+        for name, tree in self.contract.arguments.items():
+            if name in given:
+                _tree.flatten(tree, given.pop(name), name, leaves, faults)
+            else:
+                faults.append(Fault("missing", name, "the graph needs it"))
+        for name, value in given.items():
+            self._check_left_out(name, value, faults)
+        return leaves
+
+    def _check_left_out(self, name: str, value: object, faults: list[Fault]) -> None:
+        """Hold an argument that the graph does not know to its default."""
+        parameter = self.signature.parameters.get(name)
+        default = parameter.default if parameter else inspect.Parameter.empty
+        if not same(value, default):
+            found = spell_value(value)
+            faults.append(Fault("unexpected", name, f"the graph has none, found {found}"))
+
+    def _tensors(self, leaves: list[Any], faults: list[Fault]) -> list[torch.Tensor]:
+        inputs: list[torch.Tensor] = []
+        sizes: dict[str, tuple[int, str]] = {}
+        for path, leaf, spec in zip(self._paths, leaves, self.contract.leaves):
+            if isinstance(spec, TensorSpec):
+                if self._fits(leaf, spec, path, sizes, faults):
+                    inputs.append(self._laid_out(leaf, spec, path, faults))
+            elif not same(leaf, spec.value):
+                wanted, found = spell_value(spec.value), spell_value(leaf)
+                faults.append(Fault("value", path, f"wants {wanted}, found {found}"))
+        if self.contract.mutates_inputs and not faults:
+            self._check_aliases(inputs, faults)
+        return inputs
+
+    def _fits(
+        self,
+        leaf: object,
+        spec: TensorSpec,
+        path: str,
+        sizes: dict[str, tuple[int, str]],
+        faults: list[Fault],
+    ) -> bool:
+        wanted = self.contract.spell(spec)
+        if type(leaf) not in _PLAIN or not isinstance(leaf, torch.Tensor):
+            kind = type(leaf).__name__
+            found = spell_value(leaf) if not isinstance(leaf, torch.Tensor) else kind
+            faults.append(Fault("type", path, f"wants {wanted}, found {found}"))
+            return False
+        found = spell(leaf.dtype, leaf.shape)
+        before = len(faults)
+        if str(leaf.dtype) != f"torch.{spec.dtype}":
+            faults.append(Fault("dtype", path, f"wants {wanted}, found {found}"))
+        if leaf.device.type != spec.device:
+            detail = f"wants {spec.device}, found {leaf.device}"
+            faults.append(Fault("device", path, detail))
+        if leaf.layout is not torch.strided:
+            detail = f"wants a strided tensor, found {leaf.layout}"
+            faults.append(Fault("layout", path, detail))
+        if leaf.ndim != len(spec.sizes):
+            faults.append(Fault("rank", path, f"wants {wanted}, found {found}"))
+            return False
+        for dim, (size, want) in enumerate(zip(leaf.shape, spec.sizes)):
+            where = f"{path}[{dim}]"
+            if isinstance(want, Size):
+                self._check_size(size, want, where, sizes, faults)
+            elif size != want:
+                faults.append(Fault("size", where, f"wants {want}, found {size}"))
+        return len(faults) == before
+
+    def _check_size(
+        self,
+        size: int,
+        want: Size,
+        where: str,
+        sizes: dict[str, tuple[int, str]],
+        faults: list[Fault],
+    ) -> None:
+        symbol = self.contract.symbols[want.symbol]
+        spelled = want.spell(symbol.name)
+        root, rest = divmod(size - want.plus, want.times)
+        if rest:
+            faults.append(Fault("size", where, f"wants {spelled}, found {size}"))
+        elif not symbol.min <= root <= symbol.max:
+            ends = f"{symbol.name} in {symbol.min}..{symbol.max}"
+            faults.append(Fault("range", where, f"wants {spelled}, {ends}, found {size}"))
+        else:
+            first, seen = sizes.setdefault(want.symbol, (root, where))
+            if first != root:
+                detail = f"wants {spelled} with {symbol.name} = {first} as in {seen}"
+                faults.append(Fault("shared", where, f"{detail}, found {size}"))
+
+    def _laid_out(
+        self, leaf: torch.Tensor, spec: TensorSpec, path: str, faults: list[Fault]
+    ) -> torch.Tensor:
+        """Give the tensor the strides that the graph has baked in."""
+        if leaf.is_conj() or leaf.is_neg():
+            leaf = leaf.resolve_conj().resolve_neg()
+        ordered = leaf.permute(spec.order)
+        if ordered.is_contiguous():
+            return leaf
+        if self.contract.mutates_inputs:
+            detail = f"the graph may write to it; wants no gaps, found {leaf.stride()}"
+            faults.append(Fault("strides", path, detail))
+            return leaf
+        back = sorted(range(leaf.ndim), key=spec.order.__getitem__)
+        return ordered.contiguous().permute(back)
+
+    def _check_aliases(self, inputs: list[torch.Tensor], faults: list[Fault]) -> None:
+        """Refuse arguments that share memory, where the graph writes to some."""
+        seen: set[int] = set()
+        for tensor in inputs:
+            storage = tensor.untyped_storage().data_ptr()
+            if storage in seen and tensor.numel():
+                detail = "the graph writes to its arguments, and two share memory"
+                faults.append(Fault("alias", "(call)", detail))
+                return
+            seen.add(storage)
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two values are one and the same to a graph: type, then value.
+
+    >>> same(True, 1), same(1, 1.0), same(float("nan"), float("nan"))
+    (False, False, True)
+    """
+    if type(a) is not type(b) or isinstance(a, torch.Tensor):
+        return a is b
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return bool(a == b) or (a != a and b != b)  # noqa: PLR0124: NaN equals NaN

@@ -1,0 +1,200 @@
+"""Compile an exported program into a package without weights."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
+
+from aoti_ref import _contract, _inductor, _package
+from aoti_ref._elf import clear_executable_stack
+from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
+from aoti_ref._weights import describe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_LITERAL = "lifted_tensor_"  # torch.export's name for a tensor written in code
+
+
+class CompiledModel:
+    """A compiled graph without weights, ready for `apply`.
+
+    It is its archive: it pickles as bytes, and nothing native is loaded before a
+    module that it was applied to is called.
+    """
+
+    def __init__(self, archive: bytes, origin: str = "package") -> None:
+        self.package = _package.Package(archive, origin)
+
+    def __repr__(self) -> str:
+        contract = self.package.contract
+        kib = len(self.package.archive) // 1024
+        return f"CompiledModel({contract.module}, {self.package.device}, {kib} KiB)"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompiledModel, (self.package.archive,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
+        return self  # it never changes
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the package to `path` (`*.pt2`), whole or not at all."""
+        target = Path(path)
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
+            try:
+                file.write(self.package.archive)
+                file.flush()
+                Path(file.name).chmod(0o644)
+                Path(file.name).replace(target)
+            except BaseException:
+                Path(file.name).unlink(missing_ok=True)
+                raise
+
+
+def load(path: str | os.PathLike[str]) -> CompiledModel:
+    """Read a package that `CompiledModel.save` wrote.
+
+    Raises:
+        BrokenPackage: It is damaged, or of another format or torch.
+        FileNotFoundError: There is no such file.
+    """
+    return CompiledModel(Path(path).read_bytes(), str(path))
+
+
+def compile(  # noqa: A001: used qualified, as re.compile is
+    program: ExportedProgram, *, options: Mapping[str, Any] | None = None
+) -> CompiledModel:
+    """Compile `program` for the device that its tensors are on.
+
+    No weight travels with the result: `apply` binds a module's own. It costs
+    seconds for a block and minutes for a large model, and leaves torch's
+    configuration and `options` as they were.
+
+    Args:
+        program: From `export`, or from `torch.export.export`.
+        options: Inductor's, such as `{"max_autotune": True}`.
+
+    Raises:
+        UnknownOption: Inductor has no such option.
+        ConflictingOption: An option would put weights into the package, or fix
+            them at their present values.
+        NotCompilable: The graph holds what a package cannot promise, Inductor
+            failed, or there is no C++ compiler.
+    """
+    if not isinstance(program, ExportedProgram):
+        message = f"program must be an ExportedProgram, found {type(program).__name__}"
+        raise TypeError(message)
+    merged = _merge(options or {})
+    name = program.graph_module.meta.get(_contract.MODULE, "the program")
+    contract = _contract.derive(program, name)
+    graph = program.module(check_guards=False) if _guards_optional() else program.module()
+    _own_constants(graph, program)
+    _drop_constant_outputs(graph)
+    args, kwargs = program.example_inputs or ((), {})
+    try:
+        with torch.no_grad():
+            files = _inductor.aot_compile(graph, args, kwargs, merged)
+    except Exception as error:
+        raise NotCompilable(name, _reason(error)) from error
+    for file in files:
+        if file.suffix == ".so":
+            clear_executable_stack(file)
+    tensors = _tensors(program)
+    literals = {n: t for n, t in tensors.items() if n.startswith(_LITERAL)}
+    archive = _package.build(
+        files,
+        contract,
+        [describe(n, t, literal=n in literals) for n, t in tensors.items()],
+        _ties(tensors),
+        literals,
+        _device(tensors, contract),
+    )
+    return CompiledModel(archive)
+
+
+def _merge(options: Mapping[str, Any]) -> dict[str, Any]:
+    known = _inductor.known_options()
+    unknown = tuple(name for name in options if name not in known)
+    if unknown:
+        close = [c for n in unknown for c in get_close_matches(n, known, n=1)]
+        raise UnknownOption(unknown, tuple(close))
+    for name, wanted in _inductor.PROMISES.items():
+        if name in options and options[name] != wanted:
+            raise ConflictingOption(name, wanted, options[name])
+    return {**options, **_inductor.PROMISES}
+
+
+def _guards_optional() -> bool:
+    """Whether `ExportedProgram.module` can leave its guards out (torch 2.10 on)."""
+    return "check_guards" in ExportedProgram.module.__code__.co_varnames
+
+
+def _own_constants(graph: torch.fx.GraphModule, program: ExportedProgram) -> None:
+    """Make buffers of plain tensors, so that constants keep their own names."""
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is not InputKind.CONSTANT_TENSOR or spec.target is None:
+            continue
+        path, _, key = spec.target.rpartition(".")
+        owner = graph.get_submodule(path)
+        tensor = owner.__dict__.pop(key, None)
+        if tensor is not None:
+            owner.register_buffer(key, tensor, persistent=False)
+
+
+def _drop_constant_outputs(graph: torch.fx.GraphModule) -> None:
+    """Take what is no node out of the result; the contract puts it back."""
+    (output,) = graph.graph.find_nodes(op="output")
+    flat = output.args[0]
+    kept = [item if isinstance(item, torch.fx.Node) else None for item in flat]
+    output.args = (tuple(kept),)
+    graph.recompile()
+
+
+def _tensors(program: ExportedProgram) -> dict[str, torch.Tensor]:
+    """Give every tensor that the graph holds, under all of its names."""
+    kinds = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
+    held = {**program.constants, **program.state_dict}
+    used = [s.target for s in program.graph_signature.input_specs if s.kind in kinds]
+    tensors = {name: held[name] for name in used if name is not None}
+    here = {_identity(tensor) for tensor in tensors.values()}
+    tied = {n: t for n, t in program.state_dict.items() if _identity(t) in here}
+    return tensors | tied
+
+
+def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
+    place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
+    # Empty tensors share the address 0 and nothing else.
+    own = id(tensor) if not tensor.numel() else 0
+    return (*place, tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype, own)
+
+
+def _ties(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
+    groups: dict[tuple[Any, ...], list[str]] = {}
+    for name, tensor in tensors.items():
+        groups.setdefault(_identity(tensor), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _device(tensors: Mapping[str, torch.Tensor], contract: _contract.Contract) -> str:
+    devices = {tensor.device.type for tensor in tensors.values()}
+    specs = (x for x in contract.leaves if isinstance(x, _contract.TensorSpec))
+    devices |= {spec.device for spec in specs}
+    return next(iter(sorted(devices - {"cpu"})), "cpu")
+
+
+def _reason(error: Exception) -> str:
+    chain: list[BaseException] = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    if any(_inductor.compiler_missing(e) for e in chain):
+        compiler = os.environ.get("CXX", "g++")
+        return f"no working C++ compiler was found (tried {compiler}; set CXX)"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:6])}"

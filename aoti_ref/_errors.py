@@ -1,0 +1,345 @@
+"""What can go wrong, and who says so.
+
+    AotiError
+    ├── NeverCalled             capture: the block did not call the module
+    ├── HookedModule            capture, apply: hooks that compiled code would skip
+    ├── UnknownArgument         export: a range for an argument that is not there
+    ├── BadRange                export: a range that the example call contradicts
+    ├── TrainingMode            export, call: the module is in training mode
+    ├── AutocastActive          export, call: autocast would change the graph
+    ├── NotExportable           export: torch.export says no
+    ├── NarrowedRange           export: the graph admits less than was asked for
+    ├── UnknownOption           compile: Inductor has no such option
+    ├── ConflictingOption       compile: an option that would undo a promise
+    ├── NotCompilable           compile: what the graph holds, or Inductor, says no
+    ├── BrokenPackage           load: the file is not what `save` wrote
+    ├── WeightMismatch          apply: the module cannot fill the constants
+    ├── NotApplied              restore: there is nothing to undo
+    ├── BadCall                 call: it breaks the contract
+    └── BadResult               call: compiled code returned what it did not promise
+
+An error's `args` are its facts and `str` is its sentence, so errors pickle and
+nobody needs to parse text.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong: its kind, where it is, and both sides of it."""
+
+    kind: str
+    name: str
+    detail: str
+
+
+def table(faults: Sequence[Fault]) -> str:
+    """Align `faults` in columns, one to a line."""
+    kinds = max(len(fault.kind) for fault in faults)
+    names = max(len(fault.name) for fault in faults)
+    return "\n".join(f"  {k:<{kinds}}  {n:<{names}}  {d}" for k, n, d in faults)
+
+
+class AotiError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class NeverCalled(AotiError):
+    """A capture's block ended without calling the module.
+
+    >>> print(NeverCalled("FluxTransformer2DModel", "forward"))
+    FluxTransformer2DModel.forward was not called in the capture block
+    Is it the component that the pipeline runs? Some are only called at later steps.
+    """
+
+    def __init__(self, module: str, method: str) -> None:
+        super().__init__(module, method)
+        self.module = module
+        self.method = method
+
+    def __str__(self) -> str:
+        return (
+            f"{self.module}.{self.method} was not called in the capture block\n"
+            "Is it the component that the pipeline runs? "
+            "Some are only called at later steps."
+        )
+
+
+class HookedModule(AotiError):
+    """Hooks hang on the module that compiled code would skip.
+
+    >>> print(HookedModule("Block", ("proj: _forward_hooks",)))
+    Block has hooks that compiled code would skip: proj: _forward_hooks
+    Remove them first, or compile without them.
+    """
+
+    def __init__(self, module: str, hooks: tuple[str, ...]) -> None:
+        super().__init__(module, hooks)
+        self.module = module
+        self.hooks = hooks
+
+    def __str__(self) -> str:
+        return (
+            f"{self.module} has hooks that compiled code would skip: "
+            f"{', '.join(self.hooks)}\nRemove them first, or compile without them."
+        )
+
+
+class UnknownArgument(AotiError):
+    """A range was given for an argument that the module does not take.
+
+    >>> print(UnknownArgument("hidden_dim", ("hidden_states", "timestep")))
+    dynamic: no argument is named 'hidden_dim' (there are: hidden_states, timestep)
+    """
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(name, known)
+        self.name = name
+        self.known = known
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known)
+        return f"dynamic: no argument is named {self.name!r} (there are: {known})"
+
+
+class BadRange(AotiError):
+    """A range does not fit the example call, or is not a range.
+
+    >>> print(BadRange("hidden_states[1]", "a Dim, or (min, max)", "{4096, 8192}"))
+    dynamic: hidden_states[1] wants a Dim, or (min, max), found {4096, 8192}
+    """
+
+    def __init__(self, where: str, wanted: str, found: str) -> None:
+        super().__init__(where, wanted, found)
+        self.where = where
+        self.wanted = wanted
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"dynamic: {self.where} wants {self.wanted}, found {self.found}"
+
+
+class TrainingMode(AotiError):
+    """The module trains: dropout and running statistics would be baked in.
+
+    >>> print(TrainingMode("Net", ("", "drop")))
+    Net is in training mode (itself, drop)
+    Call .eval() first: compiled code keeps the mode that it was exported in.
+    """
+
+    def __init__(self, module: str, parts: tuple[str, ...]) -> None:
+        super().__init__(module, parts)
+        self.module = module
+        self.parts = parts
+
+    def __str__(self) -> str:
+        parts = ", ".join(part or "itself" for part in self.parts[:5])
+        more = f" and {len(self.parts) - 5} more" if len(self.parts) > 5 else ""  # noqa: PLR2004
+        return (
+            f"{self.module} is in training mode ({parts}{more})\n"
+            "Call .eval() first: compiled code keeps the mode that it was exported in."
+        )
+
+
+class AutocastActive(AotiError):
+    """Autocast is on, and compiled code would not follow it.
+
+    >>> print(AutocastActive("export", "cpu"))
+    export: autocast is enabled for cpu, and compiled code cannot follow it
+    Leave the autocast block, or cast the module itself.
+    """
+
+    def __init__(self, stage: str, device: str) -> None:
+        super().__init__(stage, device)
+        self.stage = stage
+        self.device = device
+
+    def __str__(self) -> str:
+        return (
+            f"{self.stage}: autocast is enabled for {self.device}, "
+            "and compiled code cannot follow it\n"
+            "Leave the autocast block, or cast the module itself."
+        )
+
+
+class _Because(AotiError):
+    """Something failed on a subject, for a reason that another library gave."""
+
+    what = "{} failed"
+
+    def __init__(self, subject: str, reason: str) -> None:
+        super().__init__(subject, reason)
+        self.subject = subject
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what.format(self.subject)}: {self.reason}"
+
+
+class NotExportable(_Because):
+    """torch.export cannot make a graph of the module.
+
+    >>> print(NotExportable("Net", "Unsupported operator: toy::twist"))
+    Net cannot be exported: Unsupported operator: toy::twist
+    """
+
+    what = "{} cannot be exported"
+
+
+class NotCompilable(_Because):
+    """The exported graph cannot be compiled.
+
+    >>> print(NotCompilable("Net", "no C++ compiler was found"))
+    Net cannot be compiled: no C++ compiler was found
+    """
+
+    what = "{} cannot be compiled"
+
+
+class BrokenPackage(_Because):
+    """A package is damaged, incomplete, or of another format or torch.
+
+    >>> print(BrokenPackage("flux.pt2", "not a zip file"))
+    flux.pt2 cannot be loaded: not a zip file
+    """
+
+    what = "{} cannot be loaded"
+
+
+class BadResult(_Because):
+    """Compiled code returned something other than it was compiled to return.
+
+    >>> print(BadResult("Net", "output 0 should be float32, came as float64"))
+    Net returned a wrong result: output 0 should be float32, came as float64
+    """
+
+    what = "{} returned a wrong result"
+
+
+class NarrowedRange(AotiError):
+    """The graph admits fewer sizes than were asked for.
+
+    >>> print(NarrowedRange((Fault("range", "tokens", "wants 4..64, got 8..64"),)))
+    dynamic: the graph admits fewer sizes than were asked for
+      range  tokens  wants 4..64, got 8..64
+    """
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        head = "dynamic: the graph admits fewer sizes than were asked for"
+        return f"{head}\n{table(self.faults)}"
+
+
+class UnknownOption(AotiError):
+    """Inductor has no option of that name.
+
+    >>> print(UnknownOption(("max_autotone",), ("max_autotune",)))
+    options: Inductor has no 'max_autotone' (did you mean 'max_autotune'?)
+    """
+
+    def __init__(self, names: tuple[str, ...], close: tuple[str, ...]) -> None:
+        super().__init__(names, close)
+        self.names = names
+        self.close = close
+
+    def __str__(self) -> str:
+        names = ", ".join(repr(name) for name in self.names)
+        near = ", ".join(repr(name) for name in self.close)
+        hint = f" (did you mean {near}?)" if self.close else ""
+        return f"options: Inductor has no {names}{hint}"
+
+
+class ConflictingOption(AotiError):
+    """An option would undo what a package promises.
+
+    >>> print(ConflictingOption("aot_inductor.package", True, False))
+    options: 'aot_inductor.package' must stay True, found False
+    """
+
+    def __init__(self, name: str, wanted: object, found: object) -> None:
+        super().__init__(name, wanted, found)
+        self.name = name
+        self.wanted = wanted
+        self.found = found
+
+    def __str__(self) -> str:
+        return f"options: {self.name!r} must stay {self.wanted!r}, found {self.found!r}"
+
+
+class WeightMismatch(AotiError):
+    """A module cannot fill the constants that a package asks for.
+
+    >>> print(WeightMismatch("Linear", 3, (
+    ...     Fault("missing", "bias", "wants float32[2]"),
+    ...     Fault("dtype", "weight", "wants float32[2, 4], found float16[2, 4]"),
+    ... )))
+    Linear: 2 of 3 constants cannot be filled from this module
+      missing  bias    wants float32[2]
+      dtype    weight  wants float32[2, 4], found float16[2, 4]
+    Was it compiled from another checkpoint? Compile it again from this module.
+    """
+
+    def __init__(self, module: str, total: int, faults: tuple[Fault, ...]) -> None:
+        super().__init__(module, total, faults)
+        self.module = module
+        self.total = total
+        self.faults = faults
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.module}: {len(self.faults)} of {self.total} constants "
+            "cannot be filled from this module"
+        )
+        hint = (
+            "Was it compiled from another checkpoint? "
+            "Compile it again from this module."
+        )
+        return f"{head}\n{table(self.faults)}\n{hint}"
+
+
+class NotApplied(AotiError):
+    """There is no compiled model on this method to take off.
+
+    >>> print(NotApplied("Net", "forward"))
+    Net.forward runs no compiled model, so there is nothing to restore
+    """
+
+    def __init__(self, module: str, method: str) -> None:
+        super().__init__(module, method)
+        self.module = module
+        self.method = method
+
+    def __str__(self) -> str:
+        what = f"{self.module}.{self.method}"
+        return f"{what} runs no compiled model, so there is nothing to restore"
+
+
+class BadCall(AotiError):
+    """A call breaks the contract under which the module was compiled.
+
+    >>> print(BadCall("Net", (
+    ...     Fault("dtype", "x", "wants float32, found float64"),
+    ...     Fault("value", "flag", "wants False, found True"),
+    ... )))
+    Net: the call breaks its contract in 2 places
+      dtype  x     wants float32, found float64
+      value  flag  wants False, found True
+    """
+
+    def __init__(self, module: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(module, faults)
+        self.module = module
+        self.faults = faults
+
+    def __str__(self) -> str:
+        places = "1 place" if len(self.faults) == 1 else f"{len(self.faults)} places"
+        head = f"{self.module}: the call breaks its contract in {places}"
+        return f"{head}\n{table(self.faults)}"

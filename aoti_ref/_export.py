@@ -1,0 +1,140 @@
+"""Export a module for the call that was captured."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
+
+import torch
+from torch.utils import _pytree as pytree
+
+from aoti_ref import _inductor
+from aoti_ref._contract import DIMS, MODULE
+from aoti_ref._dynamic import check_ranges, dimensions, grown
+from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
+from aoti_ref._hooks import inner_method
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from aoti_ref._call import Call
+
+
+def export(
+    module: nn.Module,
+    call: Call,
+    *,
+    dynamic: Mapping[str, Any] | None = None,
+    method: str = "forward",
+) -> ExportedProgram:
+    """Make a graph of `module` for calls like `call`.
+
+    Every argument becomes part of the graph, those left at their defaults too:
+    their values are what a later call is held to.
+
+    Args:
+        module: In eval mode. It is left as it was found and stays usable.
+        call: What `capture` recorded, or anything with `args` and `kwargs`.
+        dynamic: By argument name, which dimensions vary: `{"hidden_states":
+            {1: Dim("tokens", min=4, max=64)}}`. A pair `(4, 64)` is a range
+            of its own; one Dim in several places is one size. For a nested
+            argument the table has the argument's own structure.
+        method: The method that `call` was recorded from.
+
+    Returns:
+        The program, whose graph admits every size of every range.
+
+    Raises:
+        TrainingMode: `module`, or a part of it, is in training mode.
+        AutocastActive: Autocast is on; it would be baked in.
+        UnknownArgument: `dynamic` names an argument that there is not.
+        BadRange: A range is none, or its example lies outside it.
+        NotExportable: torch.export cannot follow the module, or the call does
+            not fit its signature.
+        NarrowedRange: The module's own conditions leave fewer sizes than asked.
+    """
+    name = type(module).__name__
+    _refuse_modes(module, name)
+    inner = inner_method(module, method)
+    function = getattr(module, inner)
+    try:
+        bound = inspect.signature(function).bind(*call.args, **call.kwargs)
+    except TypeError as error:
+        raise NotExportable(name, f"the call does not fit {method}: {error}") from error
+    bound.apply_defaults()
+    arguments = pytree.tree_map_only(torch.Tensor, _dense, dict(bound.arguments))
+    dims = dimensions(inspect.signature(function), arguments, dynamic or {})
+    bound.arguments.update(grown(arguments, dims))
+    # accelerate's wrapper moves tensors about, which must not become part of the graph.
+    bare = patch.object(module, "forward", function) if inner != "forward" else nullcontext()
+    try:
+        with torch.no_grad(), _inductor.distinct_sizes(), _caches_kept(), bare:
+            program = torch.export.export(
+                module,
+                bound.args,
+                bound.kwargs,
+                dynamic_shapes=dims.arguments if dims else None,
+            )
+    except AotiError:
+        raise
+    except Exception as error:
+        raise NotExportable(name, _first_lines(error)) from error
+    program.graph_module.meta[DIMS] = check_ranges(program, dims)
+    program.graph_module.meta[MODULE] = name
+    return program
+
+
+def _refuse_modes(module: nn.Module, name: str) -> None:
+    training = tuple(n for n, child in module.named_modules() if child.training)
+    if training:
+        raise TrainingMode(name, training)
+    for device in ("cpu", "cuda"):
+        if torch.is_autocast_enabled(device):
+            raise AutocastActive("export", device)
+
+
+def _dense(tensor: torch.Tensor) -> torch.Tensor:
+    """Copy an example without the gaps and overlaps that a graph would bake in."""
+    return tensor.detach().clone()
+
+
+def _first_lines(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[:6]) or type(error).__name__
+    return f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def _caches_kept() -> Iterator[None]:
+    """Empty the caches that export has filled with its own fake tensors.
+
+    A helper under `functools.lru_cache` is called with fake tensors here, and
+    would hand them to the next eager call.
+    """
+    before = {id(f): f.cache_info().currsize for f in _cached_functions()}
+    try:
+        yield
+    finally:
+        for function in _cached_functions():
+            if function.cache_info().currsize > before.get(id(function), 0):
+                function.cache_clear()
+
+
+def _cached_functions() -> list[Any]:
+    """Find the cached functions of everybody but torch and what it stands on."""
+    wrapper = type(functools.lru_cache(_dense))
+    own = ("torch", "sympy", "mpmath", "functools", "inspect", "typing", "re")
+    return [
+        found
+        for found in gc.get_objects()
+        if type(found) is wrapper
+        and (getattr(found, "__module__", "") or "").split(".")[0] not in own
+    ]
+

@@ -1,0 +1,102 @@
+"""The only file that touches private torch; switches between versions live here.
+
+Read against torch 2.10 to 2.13.
+"""
+
+from __future__ import annotations
+
+import io
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+import torch._inductor
+import torch._inductor.codecache  # 2.10 forgets it when a cold process loads
+import torch._inductor.config
+import torch._inductor.exc
+import torch.fx.experimental._config as fx_config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+# Without these a package would hold weights, fold all-equal parameters into
+# literals, or inline small ones: they could not be updated afterwards.
+PROMISES: Mapping[str, Any] = {
+    "aot_inductor.package": True,
+    "aot_inductor.package_constants_in_so": False,
+    "aot_inductor.package_constants_on_disk_format": None,
+    "always_keep_tensor_constants": True,
+    "joint_graph_constant_folding": False,
+    "freezing": False,
+}
+
+
+class Runner(Protocol):
+    """One loaded graph with constants of its own (torch's container runner)."""
+
+    def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]: ...
+    def get_constant_names_to_original_fqns(self) -> dict[str, str]: ...
+    def update_constant_buffer(
+        self,
+        constants: dict[str, torch.Tensor],
+        use_inactive: bool,  # noqa: FBT001: torch's signature
+        check_full_update: bool,  # noqa: FBT001
+        user_managed: bool,  # noqa: FBT001
+        /,
+    ) -> None: ...
+
+
+def known_options() -> set[str]:
+    """List the names of Inductor's options."""
+    return set(torch._inductor.config.get_config_copy())
+
+
+@contextmanager
+def distinct_sizes() -> Iterator[None]:
+    """Keep two dimensions apart whose example sizes happen to be equal."""
+    with fx_config.patch(use_duck_shape=False):
+        yield
+
+
+def aot_compile(
+    graph: torch.fx.GraphModule,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    options: dict[str, Any],
+) -> list[Path]:
+    """Compile `graph` and list the files that make its package."""
+    files = torch._inductor.aot_compile(graph, args, kwargs, options=options)
+    return [Path(file) for file in files if isinstance(file, str)]
+
+
+def compiler_missing(error: BaseException) -> bool:
+    """Whether a compile failed for want of a C++ compiler."""
+    return isinstance(error, torch._inductor.exc.InvalidCxxCompiler)
+
+
+def pack(files: list[Path], extra: dict[str, str]) -> bytes:
+    """Make a .pt2 archive that torch's own loader opens too."""
+    from torch.export.pt2_archive._package import package_pt2
+
+    buffer = io.BytesIO()
+    package_pt2(
+        buffer, aoti_files={"model": [str(f) for f in files]}, extra_files=extra
+    )
+    return buffer.getvalue()
+
+
+def runner(library: Path, device: torch.device) -> Runner:
+    """Load a compiled library for one set of constants.
+
+    Args:
+        library: The `.wrapper.so`, with the files of its package around it.
+        device: Where its constants live.
+    """
+    if device.type == "cpu":
+        made = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
+    else:
+        name = "cuda" if device.index is None else f"cuda:{device.index}"
+        cuda = torch._C._aoti.AOTIModelContainerRunnerCuda  # type: ignore[attr-defined]
+        made = cuda(str(library), 1, name, str(library.parent))
+    return made  # type: ignore[no-any-return]

@@ -1,0 +1,240 @@
+"""A compiled graph without weights: one archive that says what it is.
+
+The archive is torch's .pt2 (its own loader opens it too) with a manifest beside the
+graph: contract, constants, torch's version, and a sha256 for every member.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import threading
+import weakref
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from aoti_ref import _inductor
+from aoti_ref._contract import Contract, Size, Symbol, TensorSpec, ValueSpec
+from aoti_ref._errors import BrokenPackage
+from aoti_ref._weights import Constant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+FORMAT = "aoti_ref/1"
+_MANIFEST = "aoti_ref/manifest.json"
+_LITERALS = "aoti_ref/literals/"
+_GRAPH = "data/aotinductor/model"
+_EXTRA = "extra"
+
+
+def build(
+    files: Sequence[Path],
+    contract: Contract,
+    constants: Sequence[Constant],
+    ties: Sequence[Sequence[str]],
+    literals: Mapping[str, torch.Tensor],
+    device: str,
+) -> bytes:
+    """Make the archive of a compiled graph.
+
+    Args:
+        files: What the compiler made; sources are left out.
+        contract: What a call must look like.
+        constants: What the graph needs.
+        ties: Names of one and the same tensor, group by group.
+        literals: Constants that no module holds, by name.
+        device: The type of the device that it was compiled for.
+    """
+    kept = [file for file in files if file.suffix != ".cpp"]
+    blobs = {_LITERALS + name: _text(tensor) for name, tensor in literals.items()}
+    digests = {file.name: _sha256(file.read_bytes()) for file in kept}
+    digests |= {name: _sha256(text.encode()) for name, text in blobs.items()}
+    manifest = {
+        "format": FORMAT,
+        "torch": torch.__version__,
+        "device": device,
+        "contract": _encode_contract(contract),
+        "constants": [list(constant) for constant in constants],
+        "ties": [list(group) for group in ties],
+        "sha256": digests,
+    }
+    return _inductor.pack(kept, {_MANIFEST: json.dumps(manifest), **blobs})
+
+
+class Package:
+    """An archive that was read and found whole.
+
+    Args:
+        archive: The bytes of the archive.
+        origin: Where they came from, for messages.
+
+    Raises:
+        BrokenPackage: It is no archive, lacks a member, was changed, or was
+            made by another format or another torch.
+    """
+
+    def __init__(self, archive: bytes, origin: str) -> None:
+        self.archive = archive
+        members = _members(archive, origin)
+        manifest = _manifest(members, origin)
+        self.contract = _decode_contract(manifest["contract"])
+        self.device: str = manifest["device"]
+        self.constants = [
+            Constant(name, dtype, tuple(shape), tuple(stride), literal)
+            for name, dtype, shape, stride, literal in manifest["constants"]
+        ]
+        self.ties: list[list[str]] = manifest["ties"]
+        self.literals = {
+            c.name: _tensor(members[_LITERALS + c.name], c) for c in self.constants if c.literal
+        }
+        self._files = {n: d for n, d in members.items() if not n.startswith("aoti_ref/")}
+        self._lock = threading.Lock()
+        self._library: Path | None = None
+
+    def library(self) -> Path:
+        """Extract the graph, once per process at most, and give its shared library.
+
+        The folder is private to the user and goes when the package does, in the
+        process that made it: a forked child uses it and leaves it.
+        """
+        with self._lock:
+            if self._library is None:
+                folder = Path(tempfile.mkdtemp(prefix="aoti_ref_"))
+                weakref.finalize(self, _remove, folder, os.getpid())
+                for name, data in self._files.items():
+                    (folder / name).write_bytes(data)
+                self._library = next(folder.glob("*.wrapper.so"))
+            return self._library
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _members(archive: bytes, origin: str) -> dict[str, bytes]:
+    """Read the members that are the graph's or ours, by name below their folder."""
+    members: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+            for entry in opened.namelist():
+                inside = PurePosixPath(entry).parts[1:]  # below the archive's root
+                path = "/".join(inside)
+                if path.startswith(f"{_GRAPH}/"):
+                    members[inside[-1]] = opened.read(entry)
+                elif path.startswith(f"{_EXTRA}/aoti_ref/"):
+                    members[path.removeprefix(f"{_EXTRA}/")] = opened.read(entry)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise BrokenPackage(origin, f"not a whole zip archive ({error})") from error
+    return members
+
+
+def _manifest(members: Mapping[str, bytes], origin: str) -> dict[str, Any]:
+    if _MANIFEST not in members:
+        raise BrokenPackage(origin, f"it has no {_MANIFEST}, so aoti_ref did not make it")
+    manifest: dict[str, Any] = json.loads(members[_MANIFEST])
+    if manifest["format"] != FORMAT:
+        found = manifest["format"]
+        raise BrokenPackage(origin, f"its format is {found!r}, wanted {FORMAT!r}")
+    made, here = (_release(version) for version in (manifest["torch"], torch.__version__))
+    if made != here:
+        reason = f"compiled with torch {manifest['torch']}, this is {torch.__version__}"
+        raise BrokenPackage(origin, f"{reason}; compile it again")
+    for name, digest in manifest["sha256"].items():
+        if name not in members:
+            raise BrokenPackage(origin, f"member {name} is missing")
+        if _sha256(members[name]) != digest:
+            raise BrokenPackage(origin, f"member {name} was changed (sha256 differs)")
+    return manifest
+
+
+def _release(version: str) -> list[str]:
+    return str(version).split("+")[0].split(".")[:2]
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _text(tensor: torch.Tensor) -> str:
+    """Write a tensor's bytes as base64: torch's archive keeps texts beside a graph."""
+    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return base64.b64encode(bytes(raw.tolist())).decode()
+
+
+def _tensor(text: bytes, constant: Constant) -> torch.Tensor:
+    dtype: torch.dtype = getattr(torch, constant.dtype)
+    data = bytearray(base64.b64decode(text))
+    if not data:
+        return torch.empty(constant.shape, dtype=dtype)
+    return torch.frombuffer(data, dtype=dtype).reshape(constant.shape)
+
+
+def _encode_contract(contract: Contract) -> dict[str, Any]:
+    return {
+        "module": contract.module,
+        "arguments": contract.arguments,
+        "leaves": [
+            _encode_value(leaf) if isinstance(leaf, ValueSpec) else _encode_tensor(leaf)
+            for leaf in contract.leaves
+        ],
+        "symbols": {name: list(symbol) for name, symbol in contract.symbols.items()},
+        "outputs": [
+            _encode_value(output) if isinstance(output, ValueSpec) else output
+            for output in contract.outputs
+        ],
+        "result": contract.result,
+        "mutates_inputs": contract.mutates_inputs,
+    }
+
+
+def _encode_tensor(spec: TensorSpec) -> dict[str, Any]:
+    sizes = [list(size) if isinstance(size, Size) else size for size in spec.sizes]
+    return {"dtype": spec.dtype, "device": spec.device, "sizes": sizes, "order": spec.order}
+
+
+_TORCH_VALUES = (torch.dtype, torch.layout, torch.memory_format)
+
+
+def _encode_value(spec: ValueSpec) -> dict[str, Any]:
+    value = spec.value
+    if isinstance(value, _TORCH_VALUES):
+        return {"torch": str(value).removeprefix("torch.")}
+    if isinstance(value, torch.device):
+        return {"device": str(value)}
+    return {"value": value}
+
+
+def _decode_leaf(found: Any) -> Any:
+    if isinstance(found, str):
+        return found
+    if "torch" in found:
+        return ValueSpec(getattr(torch, found["torch"]))
+    if "dtype" in found:
+        sizes = (Size(*s) if isinstance(s, list) else s for s in found["sizes"])
+        order = tuple(found["order"])
+        return TensorSpec(found["dtype"], found["device"], tuple(sizes), order)
+    if "device" in found:
+        return ValueSpec(torch.device(found["device"]))
+    return ValueSpec(found["value"])
+
+
+def _decode_contract(found: dict[str, Any]) -> Contract:
+    return Contract(
+        module=found["module"],
+        arguments=found["arguments"],
+        leaves=tuple(_decode_leaf(leaf) for leaf in found["leaves"]),
+        symbols={name: Symbol(*symbol) for name, symbol in found["symbols"].items()},
+        outputs=tuple(_decode_leaf(output) for output in found["outputs"]),
+        result=found["result"],
+        mutates_inputs=found["mutates_inputs"],
+    )

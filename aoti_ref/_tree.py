@@ -1,0 +1,124 @@
+"""Nested arguments and results, written down as JSON and taken apart again.
+
+A tree is `"*"` for a leaf, or a list: the kind of a container, then its children.
+`["dict", [["a", "*"], ["b", "*"]]]` keeps the order in which the graph wants the
+entries; a caller's dict may have another.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections import OrderedDict, namedtuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Union
+
+from torch.utils import _pytree as pytree
+
+from aoti_ref._call import spell_value
+from aoti_ref._errors import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Tree = Union[str, list[Any]]
+
+LEAF = "*"
+
+
+def children_of(spec: pytree.TreeSpec) -> list[pytree.TreeSpec]:
+    """List the specs below `spec`; torch renames the attribute after 2.12."""
+    if hasattr(spec, "children"):
+        return list(spec.children())
+    return list(spec.children_specs)
+
+
+def draw(spec: pytree.TreeSpec) -> Tree:
+    """Write down the structure of an argument.
+
+    Raises:
+        TypeError: A container is neither list, tuple, dict nor named tuple.
+    """
+    if spec.is_leaf():
+        return LEAF
+    children = [draw(child) for child in children_of(spec)]
+    if spec.type in (list, tuple):
+        return [spec.type.__name__, children]
+    if spec.type in (dict, OrderedDict):
+        return ["dict", [list(pair) for pair in zip(spec.context, children)]]
+    if spec.type is namedtuple:
+        return ["namedtuple", children]
+    message = f"an argument of type {spec.type.__qualname__} has no plain structure"
+    raise TypeError(message)
+
+
+def flatten(
+    tree: Tree, value: Any, path: str, leaves: list[Any], faults: list[Fault]
+) -> None:
+    """Append the leaves of `value` in the order of `tree`, or say what is amiss."""
+    if tree == LEAF:
+        leaves.append(value)
+        return
+    kind, children = tree
+    if kind == "dict":
+        wanted = [key for key, _ in children]
+        if not isinstance(value, Mapping) or set(value) != set(wanted):
+            faults.append(_misfit(path, f"a dict with the keys {wanted}", value))
+            return
+        for key, child in children:
+            flatten(child, value[key], f"{path}[{key!r}]", leaves, faults)
+        return
+    fits = isinstance(value, list if kind == "list" else tuple)
+    if not fits or len(value) != len(children):
+        faults.append(_misfit(path, f"a {kind} of {len(children)}", value))
+        return
+    for index, child in enumerate(children):
+        flatten(child, value[index], f"{path}[{index}]", leaves, faults)
+
+
+def paths(tree: Tree, path: str) -> Iterator[str]:
+    """Name the leaves of `tree`, in order."""
+    if tree == LEAF:
+        yield path
+        return
+    kind, children = tree
+    for index, child in enumerate(children):
+        key, inner = child if kind == "dict" else (index, child)
+        yield from paths(inner, f"{path}[{key!r}]")
+
+
+def dump_result(spec: pytree.TreeSpec) -> str:
+    """Write down the structure of a result, with the modules of its classes.
+
+    Raises:
+        NotImplementedError: A class of the result cannot be named in JSON.
+    """
+    return json.dumps({"imports": sorted(_modules(spec)), "spec": _dumps(spec)})
+
+
+def load_result(text: str) -> pytree.TreeSpec:
+    """Read what `dump_result` wrote, in a process that knows none of the classes.
+
+    Raises:
+        ImportError: A class's library is not installed here.
+    """
+    found = json.loads(text)
+    for name in found["imports"]:
+        importlib.import_module(name)  # classes register themselves with pytree
+    return pytree.treespec_loads(found["spec"])
+
+
+def _dumps(spec: pytree.TreeSpec) -> str:
+    text: str = pytree.treespec_dumps(spec)
+    return text
+
+
+def _modules(spec: pytree.TreeSpec) -> set[str]:
+    if spec.is_leaf():
+        return set()
+    modules = {spec.type.__module__} - {"builtins", "collections"}
+    return modules.union(*(_modules(child) for child in children_of(spec)))
+
+
+def _misfit(path: str, wanted: str, value: object) -> Fault:
+    return Fault("structure", path, f"wants {wanted}, found {spell_value(value)}")

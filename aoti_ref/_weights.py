@@ -1,0 +1,129 @@
+"""The tensors of a module by name, and whether they fit a package's constants."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from aoti_ref._call import spell
+from aoti_ref._errors import Fault, WeightMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import nn
+
+
+class Constant(NamedTuple):
+    """A constant of a compiled graph.
+
+    Args:
+        name: Its dotted name in the module that was exported.
+        dtype: The name of its dtype, such as `bfloat16`.
+        shape: Its sizes.
+        stride: Its strides, in elements: the graph has them baked in.
+        literal: Whether it is written in the module's code, so that no module
+            holds it and the package carries its bytes.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    literal: bool = False
+
+    def spell(self) -> str:
+        """Spell its type: `float32[2, 4]`."""
+        return spell(self.dtype, self.shape)
+
+
+def describe(name: str, tensor: torch.Tensor, *, literal: bool) -> Constant:
+    """Describe a tensor as the constant `name`."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return Constant(name, dtype, tuple(tensor.shape), tuple(tensor.stride()), literal)
+
+
+class Slot(NamedTuple):
+    """The place in a module where a tensor hangs: a dict, and the key in it."""
+
+    owner: dict[str, Any]
+    key: str
+
+    def get(self) -> torch.Tensor | None:
+        """Give what hangs there now."""
+        found = self.owner.get(self.key)
+        return found if isinstance(found, torch.Tensor) else None
+
+
+def slots(module: nn.Module, names: Sequence[str]) -> dict[str, Slot]:
+    """Find where the tensors `names` hang: parameters, buffers, plain attributes.
+
+    Buffers that are not persistent count, and so do both names of tied weights.
+    Names that hang nowhere are left out.
+    """
+    children = dict(module.named_modules(remove_duplicate=False))
+    found: dict[str, Slot] = {}
+    for name in names:
+        path, _, key = name.rpartition(".")
+        child = children.get(path)
+        if child is None:
+            continue
+        for owner in (child._parameters, child._buffers, child.__dict__):
+            if isinstance(owner.get(key), torch.Tensor):
+                found[name] = Slot(owner, key)
+                break
+    return found
+
+
+def resolve(
+    module: nn.Module, constants: Sequence[Constant], device: str
+) -> dict[str, Slot]:
+    """Find a tensor of `module` for every constant, and hold it to the graph.
+
+    Args:
+        module: The module whose tensors are to be bound.
+        constants: What the graph needs; literals are passed over.
+        device: The type of the device that the graph was compiled for.
+
+    Returns:
+        For each constant's name the place where its tensor hangs.
+
+    Raises:
+        WeightMismatch: With everything that is missing or does not fit.
+    """
+    wanted = [constant for constant in constants if not constant.literal]
+    found = slots(module, [constant.name for constant in wanted])
+    tensors = {name: slot.get() for name, slot in found.items()}
+    faults = [f for constant in wanted for f in _faults(constant, tensors, device)]
+    if faults:
+        raise WeightMismatch(type(module).__name__, len(wanted), tuple(faults))
+    return found
+
+
+def _faults(
+    constant: Constant, tensors: Mapping[str, torch.Tensor | None], device: str
+) -> list[Fault]:
+    name, want, tensor = constant.name, constant.spell(), tensors.get(constant.name)
+    if tensor is None:
+        return [Fault("missing", name, f"wants {want}")]
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+        return [Fault("type", name, f"wants {want}, found a {type(tensor).__name__}")]
+    found = spell(tensor.dtype, tensor.shape)
+    faults: list[Fault] = []
+    if str(tensor.dtype) != f"torch.{constant.dtype}":
+        faults.append(Fault("dtype", name, f"wants {want}, found {found}"))
+    if tuple(tensor.shape) != constant.shape:
+        faults.append(Fault("shape", name, f"wants {want}, found {found}"))
+    elif not _same_layout(tensor, constant):
+        detail = f"wants strides {constant.stride}, found {tuple(tensor.stride())}"
+        faults.append(Fault("stride", name, detail))
+    if device and tensor.device.type != device:
+        faults.append(Fault("device", name, f"wants {device}, found {tensor.device}"))
+    return faults
+
+
+def _same_layout(tensor: torch.Tensor, constant: Constant) -> bool:
+    """Whether strides agree wherever a dimension has more than one element."""
+    pairs = zip(constant.shape, tensor.stride(), constant.stride)
+    return not tensor.numel() or all(a == b for size, a, b in pairs if size > 1)
