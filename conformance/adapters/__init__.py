@@ -1,0 +1,1 @@
+"""Adapters: how the suite speaks to each implementation that ships with it."""

@@ -1,0 +1,34 @@
+"""The suite's ranges as torch.export spells them, for adapters of torch.export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch.export import Dim
+
+from conformance.adapter import Range
+
+if TYPE_CHECKING:
+    from conformance.adapter import Dynamic
+
+
+def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
+    """Exchange every Range for a Dim; one name gives one Dim."""
+    if dynamic is None:
+        return None
+    known: dict[str, Dim] = {}
+
+    def exchange(found: Any) -> Any:
+        if isinstance(found, Range):
+            root = known.setdefault(
+                found.name, Dim(found.name, min=found.min, max=found.max)
+            )
+            return root if found.times == 1 else found.times * root
+        if isinstance(found, Mapping):
+            return {key: exchange(value) for key, value in found.items()}
+        if isinstance(found, (list, tuple)):
+            return type(found)(exchange(value) for value in found)
+        return found
+
+    return {name: exchange(value) for name, value in dynamic.items()}
