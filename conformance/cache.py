@@ -1,0 +1,149 @@
+"""Compile once: packages kept on disk by implementation, torch, recipe and options."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from filelock import FileLock
+from torch.utils import _pytree as pytree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+    from conformance.adapter import Adapter, Dynamic, Packages
+
+
+class PackageCache:
+    """Compiled models of one implementation.
+
+    Children of one run, and runs after it, find what was compiled before. An
+    implementation that is not cacheable compiles anew every time.
+
+    Args:
+        root: The folder of all caches; made when needed.
+        adapter: The implementation.
+    """
+
+    def __init__(self, root: Path, adapter: Adapter) -> None:
+        self.adapter = adapter
+        self.root = root
+        self._packages = root / "packages"
+        # Inductor's own cache holds the compiler's precompiled headers: 20 s a process.
+        inductor = root / "inductor" / torch.__version__
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(inductor)
+
+    def compiled(
+        self,
+        module: nn.Module,
+        call: Any,
+        *,
+        dynamic: Dynamic | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> Any:
+        """Give `module` compiled for `call`, from the cache where it has it.
+
+        The key has the shapes and the code of the module, not its weights: what
+        comes back holds for every module of the same recipe.
+        """
+        impl = self.adapter
+        if not impl.info.cacheable:
+            exported = impl.export(module, call, dynamic=dynamic)
+            return impl.compile(exported, options=options)
+        folder = self._packages / self._key(module, call, dynamic, options)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        packages = cast("Packages", impl)
+        with FileLock(f"{folder}.lock"):
+            if not folder.is_dir():
+                exported = impl.export(module, call, dynamic=dynamic)
+                self._keep(packages, impl.compile(exported, options=options), folder)
+        return packages.load(folder)
+
+    def _keep(self, packages: Packages, compiled: Any, folder: Path) -> None:
+        """Save beside `folder` first, so that half a package never counts as one."""
+        with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
+            made = Path(parent) / "package"
+            made.mkdir()
+            packages.save(compiled, made)
+            shutil.move(made, folder)
+
+    def _key(
+        self,
+        module: nn.Module,
+        call: Any,
+        dynamic: Dynamic | None,
+        options: dict[str, Any] | None,
+    ) -> str:
+        info = self.adapter.info
+        tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+        parts = {
+            "implementation": [info.name, info.version, info.variant],
+            "sources": [_sources(name) for name in info.packages],
+            "torch": torch.__version__,
+            "device": sorted({str(tensor.device) for tensor in tensors.values()}),
+            "module": [_code(child) for child in _kinds(module)],
+            "config": repr(getattr(module, "config", None)),
+            "tensors": {name: _spell(tensor) for name, tensor in tensors.items()},
+            "call": _spell_call(call),
+            "dynamic": repr(dynamic),
+            "options": repr(sorted((options or {}).items())),
+        }
+        text = json.dumps(parts, sort_keys=True)
+        name = f"{info.name}-{type(module).__name__}"
+        return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _kinds(module: nn.Module) -> list[type]:
+    kinds = {type(child) for child in module.modules()}
+    return sorted(kinds, key=lambda kind: f"{kind.__module__}.{kind.__qualname__}")
+
+
+def _code(kind: type) -> str:
+    """Name a class, with a digest of its file where it is nobody's release."""
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    if not kind.__module__.startswith("conformance."):
+        return name
+    path = inspect.getsourcefile(kind)
+    return f"{name}:{_digest(Path(path))}" if path else name
+
+
+def _sources(package: str) -> str:
+    """Digest the Python files of a package: a changed layer compiles anew."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return "absent"
+    if not spec.submodule_search_locations:
+        return _digest(Path(spec.origin))
+    root = Path(spec.submodule_search_locations[0])
+    digest = hashlib.sha256()
+    for path in _python_files(root):
+        digest.update(f"{path.relative_to(root)} {_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _python_files(root: Path) -> Iterator[Path]:
+    yield from sorted(root.rglob("*.py"))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:24]
+
+
+def _spell_call(call: Any) -> str:
+    leaves, spec = pytree.tree_flatten((tuple(call.args), dict(call.kwargs)))
+    values = [_spell(x) if isinstance(x, torch.Tensor) else repr(x) for x in leaves]
+    return f"{spec} {values}"
+
+
+def _spell(tensor: torch.Tensor) -> str:
+    return f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}"

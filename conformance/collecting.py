@@ -1,0 +1,129 @@
+"""Which of the collected tests are the suite's, and whether they are in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from conformance import deviations, spec
+from conformance.adapter import Adapter, BadAdapter, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from conformance.deviations import Deviation
+    from conformance.spec import Clause
+
+CLAUSES = Path(__file__).with_name("clauses")
+EXPECTED = Path(__file__).with_name("expected")
+
+
+class Asked(NamedTuple):
+    """What a clause test asks: its clause, and within how many seconds."""
+
+    clause: Clause
+    deadline_s: float
+
+
+def is_ours(node: pytest.Item | pytest.Collector) -> bool:
+    """Whether `node` is a test, or a module, of the suite's clauses."""
+    return isinstance(
+        node, (pytest.Function, pytest.Module)
+    ) and node.path.is_relative_to(CLAUSES)
+
+
+def asked_by(item: pytest.Item) -> Asked:
+    """Return what `item` asks.
+
+    Raises:
+        pytest.UsageError: It has no clause, several, or one that there is not.
+    """
+    marks = list(item.iter_markers("clause"))
+    if len(marks) != 1:
+        ids = ", ".join(str(mark.args[0]) for mark in marks if mark.args)
+        found = f"{len(marks)} clauses ({ids})" if marks else "no clause"
+        raise pytest.UsageError(
+            f"{item.nodeid}: a clause test has one clause, this has {found}"
+        )
+    name = marks[0].args[0] if marks[0].args else "clause without an id"
+    if name not in spec.catalogue():
+        raise pytest.UsageError(f"{item.nodeid}: SPEC.md has no {name}")
+    deadline_s = marks[0].kwargs.get("deadline_s", spec.DEADLINE_S)
+    return Asked(spec.catalogue()[name], deadline_s)
+
+
+def adapter(name: str) -> Adapter:
+    """Load the adapter that `--aoti-impl` names.
+
+    Raises:
+        pytest.UsageError: It cannot be used.
+    """
+    try:
+        return load(name)
+    except BadAdapter as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def expectations(option: str | None, name: str) -> dict[str, Deviation]:
+    """Read the known deviations: from the file that was given, or the one for `name`.
+
+    Raises:
+        pytest.UsageError: The file cannot be used.
+    """
+    path = Path(option) if option else EXPECTED / f"{name}.toml"
+    if not option and not path.exists():
+        return {}
+    try:
+        return deviations.read(path, spec.catalogue())
+    except deviations.BadDeviations as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def is_whole(session: pytest.Session) -> bool:
+    """Whether this session collects the whole suite, so that a gap in it would show."""
+    option = session.config.option
+    narrowed = any(
+        getattr(option, name, None)
+        for name in ("keyword", "markexpr", "deselect", "ignore", "ignore_glob", "lf")
+    )
+    named = any(session.isinitpath(path) for path in (CLAUSES, *CLAUSES.parents))
+    return named and not narrowed and not session.testsfailed
+
+
+def check_whole(
+    asked: Iterable[tuple[str, Clause]], expected: Mapping[str, Deviation]
+) -> None:
+    """Check that the whole suite leaves no clause and no expectation without its test.
+
+    Args:
+        asked: The name of every clause test, with parameters, and its clause.
+        expected: The known deviations by clause.
+
+    Raises:
+        pytest.UsageError: It does.
+    """
+    names: dict[str, set[str]] = {}
+    for test, clause in asked:
+        names.setdefault(clause.id, set()).add(test)
+    untested = [name for name in spec.catalogue() if name not in names]
+    if untested:
+        raise pytest.UsageError(f"no test for {', '.join(untested)}")
+    for entry in expected.values():
+        unknown = sorted(set(entry.tests) - names[entry.clause])
+        if unknown:
+            raise pytest.UsageError(f"{entry.clause} has no test {', '.join(unknown)}")
+
+
+def in_profile(
+    items: Sequence[pytest.Item], profile: str
+) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Split `items`: those to keep, foreign ones among them, and the others."""
+    keep: list[pytest.Item] = []
+    leave: list[pytest.Item] = []
+    for item in items:
+        ours = is_ours(item) and profile != "all"
+        inside = not ours or profile in asked_by(item).clause.profile
+        (keep if inside else leave).append(item)
+    return keep, leave

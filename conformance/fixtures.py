@@ -1,0 +1,40 @@
+"""The fixtures of clause tests, for the conftest.py beside them.
+
+They are not in the plugin because pytest has a `cache` of its own, which every
+other project in the environment goes on using.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.suite import SUITE
+
+if TYPE_CHECKING:
+    from conformance.adapter import Adapter
+    from conformance.cache import PackageCache
+
+
+@pytest.fixture
+def impl(request: pytest.FixtureRequest) -> Adapter:
+    """The implementation under test."""
+    adapter = request.config.stash[SUITE].adapter
+    assert adapter is not None  # noqa: S101  # tests run after the collection
+    return adapter
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of everything random, from `--aoti-seed`."""
+    return int(request.config.getoption("aoti_seed"))
+
+
+@pytest.fixture
+def cache(request: pytest.FixtureRequest, impl: Adapter) -> PackageCache:
+    """Packages that `impl` compiled before."""
+    from conformance.cache import PackageCache  # it imports torch
+
+    return PackageCache(Path(request.config.getoption("aoti_cache")), impl)

@@ -1,0 +1,285 @@
+"""The results file, the board and the command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from conformance import board
+from conformance.cli import main
+from conformance.isolated import Died, fresh_python, run_forked
+from conformance.results import BrokenResults, Result, Run, Writer, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conformance.meta.conftest import Stage
+
+HEADER: dict[str, Any] = {
+    "implementation": {
+        "name": "small",
+        "version": "1.0",
+        "url": "https://example.org",
+        "issues": "https://example.org/issues",
+        "adapter": "small_adapter",
+        "capabilities": [],
+    },
+    "environment": {
+        "python": "3.11.7",
+        "platform": "Linux",
+        "cpus": 2,
+        "gpus": [],
+        "versions": {"torch": "2.13.0"},
+    },
+    "catalogue": "0" * 64,
+    "seed": 0,
+    "shard": {"group": 1, "splits": 1},
+}
+ONE = Result("t::test_one", "CAP-01", "pass", "call", 0.1, "", "python -m pytest")
+
+
+def small_run(*outcomes: str) -> Run:
+    """A run with a test of its own clause per outcome; `missing` has no result."""
+    ids = [f"CAP-{number:02}" for number, _ in enumerate(outcomes, 1)]
+    return Run(
+        HEADER,
+        {name: {"title": f"Claim {name}", "profile": ["core"]} for name in ids},
+        {f"t::test_{name}": name for name in ids},
+        [
+            replace(
+                ONE, id=f"t::test_{name}", clause=name, outcome=outcome, message="so|so"
+            )
+            for name, outcome in zip(ids, outcomes, strict=True)
+            if outcome != "missing"
+        ],
+        {},
+    )
+
+
+def write(path: Path, run: Run, *, footer: bool = True) -> Path:
+    writer = Writer(path)
+    writer.begin(run)
+    for result in run.results:
+        writer.result(result)
+    if footer:
+        writer.end({"counts": run.counts, "missing": len(run.missing), "verdicts": {}})
+    else:
+        writer.close()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        (("pass", "pass"), "conformant"),
+        (("pass", "fail", "crash", "fail"), "not conformant (2 fail, 1 crash)"),
+        (("pass", "xfail"), "not conformant (1 xfail)"),
+        (("pass", "blocked"), "not conformant (1 blocked)"),
+        (("pass", "unsupported"), "not conformant (1 unsupported)"),
+        (("pass", "missing"), "incomplete (1 without a result)"),
+    ],
+)
+def test_verdict_says_what_prevents_it(outcomes: tuple[str, ...], verdict: str) -> None:
+    assert str(small_run(*outcomes).verdicts["all"]) == verdict
+
+
+def test_results_survive_the_file(tmp_path: Path) -> None:
+    run = small_run("pass", "fail", "crash")
+
+    again = read(write(tmp_path / "out.jsonl", run))
+
+    assert (again.header, again.plan, again.results) == (
+        run.header,
+        run.plan,
+        run.results,
+    )
+    assert again.complete
+
+
+def test_file_without_a_footer_reads_as_incomplete(tmp_path: Path) -> None:
+    run = read(
+        write(tmp_path / "out.jsonl", small_run("pass", "missing"), footer=False)
+    )
+
+    assert not run.complete
+    assert run.missing == ["t::test_CAP-02"]
+
+
+@pytest.mark.parametrize(
+    ("line", "content", "problem"),
+    [
+        (1, "{}", "is no line of aoti-conformance/1"),
+        (1, '{"kind": "plan", "clauses": {}, "tests": []}', "should be the header"),
+        (3, "{", "is no JSON"),
+        (3, '{"kind": "result", "id": "x"}', "'clause' is a required property"),
+        (3, None, "'odd' is not one of"),
+    ],
+    ids=["kind", "header", "json", "property", "outcome"],
+)
+def test_broken_results_name_the_line(
+    tmp_path: Path, line: int, content: str | None, problem: str
+) -> None:
+    path = write(tmp_path / "out.jsonl", small_run("pass"))
+    lines = path.read_text().splitlines()
+    lines[line - 1] = content or lines[line - 1].replace('"pass"', '"odd"')
+    path.write_text("\n".join(lines))
+
+    with pytest.raises(BrokenResults) as caught:
+        read(path)
+
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert problem in str(caught.value)
+
+
+def test_workers_write_what_one_process_writes(stage: Stage) -> None:
+    stage.clauses("""
+        @clause("CAP-01")
+        @pytest.mark.parametrize("number", range(4))
+        def test_one(number):
+            assert number != 1
+            if number == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        @clause("CAP-02")
+        def test_two(): ...
+    """)
+
+    alone, together = stage.results("-n", "0"), stage.results("-n", "2")
+
+    assert together.plan == alone.plan
+    assert together.verdicts == alone.verdicts
+    assert alone.counts == {"pass": 2, "fail": 1, "crash": 1, "unsupported": 1}
+    assert _told(together) == _told(alone)
+    assert alone.complete
+    assert together.complete
+
+
+def _told(run: Run) -> dict[str, Result]:
+    return {
+        result.id: replace(result, seconds=0, peak_rss_mib=0) for result in run.results
+    }
+
+
+def test_results_file_that_cannot_be_written_stops_the_run(stage: Stage) -> None:
+    stage.clauses('@clause("CAP-01")\ndef test_one(): ...')
+
+    shown = stage.run("--aoti-report=no/such/folder/out.jsonl")
+
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    shown.stderr.fnmatch_lines(
+        ["ERROR: --aoti-report=no/such/folder/out.jsonl: cannot be *"]
+    )
+
+
+def test_run_that_is_cut_short_is_incomplete(stage: Stage) -> None:
+    stage.clauses("""
+        @clause("CAP-01")
+        def test_one():
+            assert False
+
+        @clause("CAP-02")
+        def test_two(): ...
+    """)
+
+    run = stage.results("-x")
+
+    assert run.missing == ["test_small::test_two"]
+    assert not run.complete
+
+
+def test_command_of_a_result_repeats_it(stage: Stage) -> None:
+    stage.clauses("""
+        @clause("CAP-01")
+        @pytest.mark.parametrize("word", ["two words"])
+        def test_one(word):
+            assert False
+
+        @clause("CAP-02")
+        def test_two(): ...
+    """)
+
+    run = stage.results("--aoti-seed=3")
+
+    assert run.results[0].command == (
+        "python -m pytest --pyargs 'test_small::test_one[two words]' "
+        "--aoti-impl=small_adapter --aoti-seed=3"
+    )
+
+
+def test_board_shows_runs_side_by_side() -> None:
+    runs = [small_run("pass", "fail"), small_run("crash", "pass")]
+
+    text, marked = board.terminal(runs, width=100), board.markdown(runs)
+
+    assert "CAP-02   fail" in text
+    assert "| CAP-01 | pass | crash |" in marked
+    assert r"| CAP-02 | fail | so\|so |" in marked
+
+
+def test_report_prints_the_board_and_writes_markdown(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.jsonl", small_run("pass", "fail"))
+    target = tmp_path / "board.md"
+
+    done = CliRunner().invoke(main, ["report", str(path), f"--markdown={target}"])
+
+    assert done.exit_code == 0
+    assert "not conformant (1 fail)" in done.output
+    assert "| CAP-02 | fail |" in target.read_text()
+
+
+def test_report_of_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text(json.dumps({"kind": "odd"}))
+
+    done = CliRunner().invoke(main, ["report", str(path)])
+
+    assert done.exit_code == 4
+    assert done.output == f"Error: {path}:1: is no line of aoti-conformance/1\n"
+
+
+def test_clauses_refuses_an_id_that_there_is_not() -> None:
+    done = CliRunner().invoke(main, ["clauses", "XYZ-99"])
+
+    assert (done.exit_code, done.output) == (4, "Error: SPEC.md has no XYZ-99\n")
+
+
+def test_forked_function_brings_its_answer_home() -> None:
+    assert run_forked(lambda: "x" * 200_000, deadline_s=30).answer == "x" * 200_000
+
+
+def test_forked_function_that_raises_is_told_in_full() -> None:
+    ending = run_forked(lambda: 1 // 0, deadline_s=30)
+
+    assert ending.kind == "broken"
+    assert "ZeroDivisionError" in ending.text
+
+
+def test_fresh_python_calls_a_function() -> None:
+    assert fresh_python("operator:add", 1, 2).value == 3
+
+
+def test_fresh_python_runs_code() -> None:
+    done = fresh_python("print('hi'); result = [*args, len(args)]", 5)
+
+    assert (done.value, done.stdout) == ([5, 1], "hi\n")
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        (f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})", "SIGSEGV"),
+        ("raise ValueError('no')", "exit code 1"),
+        ("import time; time.sleep(60)", "still running after 1 s"),
+    ],
+    ids=["signal", "raises", "hangs"],
+)
+def test_fresh_python_that_dies_says_how(code: str, how: str) -> None:
+    with pytest.raises(Died) as caught:
+        fresh_python(code, timeout_s=1)
+
+    assert caught.value.how == how

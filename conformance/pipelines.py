@@ -1,0 +1,176 @@
+"""Real diffusers pipelines on tiny-random checkpoints, or on a checkpoint of yours."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+import fixtures
+from conformance.adapter import Call
+from conformance.parity import truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import nn
+
+_DENOISERS = ("transformer", "unet")
+_DEFAULT_CALL = {
+    "prompt": "a red fox in the snow",
+    "num_inference_steps": 2,
+    "output_type": "pt",
+}
+
+
+class BrokenFolder(Exception):  # noqa: N818
+    """A folder that is no checkpoint; the message is one sentence."""
+
+
+@dataclass
+class Case:
+    """A pipeline, how to run it, and the part of it that is compiled.
+
+    Args:
+        name: The family, or the checkpoint as it was given.
+        pipe: What `DiffusionPipeline.from_pretrained` returned.
+        denoiser: The attribute of `pipe` that every step calls.
+        call: The arguments of one tiny run.
+        output: The attribute of the result that holds images or frames.
+    """
+
+    name: str
+    pipe: Any
+    denoiser: str
+    call: dict[str, Any]
+    output: str
+
+    @property
+    def module(self) -> nn.Module:
+        module: nn.Module = getattr(self.pipe, self.denoiser)
+        return module
+
+    def run(self, seed: int = 0) -> torch.Tensor:
+        """Run the pipeline from the noise of `seed`: float32[n, ...] in 0..1."""
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad(), _quiet():
+            result = getattr(self.pipe(**self.call, generator=generator), self.output)
+        return torch.as_tensor(result)
+
+    def first_call(self) -> Call:
+        """Record the denoiser's first call, with the suite's own recorder."""
+        calls: list[Call] = []
+
+        def keep(_module: nn.Module, args: Any, kwargs: Any) -> None:
+            calls.append(Call(*pytree.tree_map(_clone, (args, kwargs))))
+
+        handle = self.module.register_forward_pre_hook(keep, with_kwargs=True)
+        try:
+            self.run()
+        finally:
+            handle.remove()
+        return calls[0]
+
+    @contextmanager
+    def denoised_by(self, forward: Any) -> Iterator[None]:
+        """Let `forward` stand in for the denoiser's own for a while."""
+        module = self.module
+        before = module.__dict__.get("forward")
+        module.forward = forward
+        try:
+            yield
+        finally:
+            del module.forward
+            if before is not None:
+                module.forward = before
+
+    def run_exactly(self, seed: int = 0) -> torch.Tensor:
+        """Run the pipeline with a denoiser in float64, rounded to its own dtype.
+
+        Everything but the denoiser is as in `run`, so that what differs is its.
+        """
+        original = copy.deepcopy(self.module)
+        dtype = next(original.parameters()).dtype
+
+        def exactly(*args: Any, **kwargs: Any) -> Any:
+            result = truth(original, Call(args, kwargs))
+            return pytree.tree_map_only(torch.Tensor, lambda t: t.to(dtype), result)
+
+        # Pipelines read the names of its arguments.
+        exactly.__signature__ = inspect.signature(original.forward)  # type: ignore[attr-defined]
+        with self.denoised_by(exactly):
+            return self.run(seed)
+
+
+def load(name: str, checkpoint: str | None = None) -> Case:
+    """Load the pipeline of a family, or the one at `checkpoint`.
+
+    Args:
+        name: A family of `fixtures`; passed over where `checkpoint` is given.
+        checkpoint: A repository on the Hub, or a folder.
+    """
+    from diffusers import DiffusionPipeline
+
+    with _quiet():
+        if checkpoint is not None:
+            pipe = DiffusionPipeline.from_pretrained(checkpoint)
+            pipe.set_progress_bar_config(disable=True)
+            return _case_of(checkpoint, pipe)
+        recipe = fixtures.recipe(name)
+        pipe = DiffusionPipeline.from_pretrained(fixtures.cached(name))
+    pipe.set_progress_bar_config(disable=True)
+    return Case(name, pipe, recipe.denoiser, dict(recipe.call), recipe.output)
+
+
+def check_checkpoint(checkpoint: str) -> None:
+    """Refuse what cannot be a checkpoint, before anything is loaded.
+
+    Raises:
+        BrokenFolder: It is a folder without the parts that its index names, or
+            neither a folder nor a repository's name.
+    """
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
+            return
+        raise BrokenFolder(f"--aoti-checkpoint: there is no folder {checkpoint!r}")
+    index = folder / "model_index.json"
+    try:
+        parts = json.loads(index.read_text())
+    except FileNotFoundError:
+        raise BrokenFolder(f"--aoti-checkpoint: {index} is missing") from None
+    except ValueError as error:
+        raise BrokenFolder(f"--aoti-checkpoint: {index} is no JSON ({error})") from None
+    for part, library in parts.items():
+        wanted = isinstance(library, list) and library[0] is not None
+        if wanted and not (folder / part).is_dir():
+            raise BrokenFolder(f"--aoti-checkpoint: {index} names {part}, and {folder / part} is missing")
+
+
+def _case_of(name: str, pipe: Any) -> Case:
+    """Work out how to run somebody's own checkpoint."""
+    accepted = inspect.signature(pipe.__call__).parameters
+    call = {key: value for key, value in _DEFAULT_CALL.items() if key in accepted}
+    denoiser = next(part for part in _DENOISERS if getattr(pipe, part, None) is not None)
+    output = "frames" if "num_frames" in accepted else "images"
+    return Case(name, pipe, denoiser, call, output)
+
+
+def _clone(leaf: Any) -> Any:
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the libraries' own deprecations out of the verdict on a layer."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

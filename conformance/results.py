@@ -1,0 +1,230 @@
+"""The results file: JSON Lines `aoti-conformance/1`, written as results come.
+
+Its lines: a header, the plan, one line per result, a footer. A file without a
+footer is one whose run was cut short; it reads, as incomplete.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from conformance.verdicts import Verdict, verdicts
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+FORMAT = "aoti-conformance/1"
+SCHEMA = "aoti-conformance-1.schema.json"
+
+
+class BrokenResults(Exception):
+    """A results file cannot be read; the message names the file and the line."""
+
+    def __init__(self, path: Path, line: int, problem: str) -> None:
+        super().__init__(path, line, problem)
+        self.path = path
+        self.line = line
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.problem}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one test."""
+
+    id: str
+    clause: str
+    outcome: str
+    phase: str
+    seconds: float
+    message: str
+    command: str
+    peak_rss_mib: float = 0.0
+
+
+@dataclass
+class Run:
+    """One results file, or one run that has not been written.
+
+    Args:
+        header: Implementation, environment, catalogue, seed, shard.
+        clauses: Every clause of the catalogue that the run knew, by id, as
+            `{"title": ..., "profile": [...]}`.
+        plan: The clause of every test that was to run, by the test's id.
+        results: What came of them so far.
+        footer: None if the run was cut short.
+        path: Where it was read from.
+    """
+
+    header: dict[str, Any]
+    clauses: dict[str, dict[str, Any]]
+    plan: dict[str, str]
+    results: list[Result] = field(default_factory=list)
+    footer: dict[str, Any] | None = None
+    path: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The implementation and its version."""
+        made = self.header["implementation"]
+        return f"{made['name']} {made['version']}"
+
+    @property
+    def missing(self) -> list[str]:
+        """The planned tests that have no result."""
+        done = {result.id for result in self.results}
+        return [test for test in self.plan if test not in done]
+
+    @property
+    def complete(self) -> bool:
+        """Whether the run came to its end with a result for everything planned."""
+        return self.footer is not None and not self.missing
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many tests ended with each outcome that there was."""
+        counts: dict[str, int] = {}
+        for result in self.results:
+            counts[result.outcome] = counts.get(result.outcome, 0) + 1
+        return counts
+
+    @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """The verdict per profile."""
+        outcomes: dict[str, list[str]] = {}
+        for result in self.results:
+            outcomes.setdefault(result.clause, []).append(result.outcome)
+        for test in self.missing:
+            outcomes.setdefault(self.plan[test], []).append("missing")
+        profiles = {
+            name: tuple(entry["profile"]) for name, entry in self.clauses.items()
+        }
+        return verdicts(
+            profiles, outcomes, self.header["implementation"]["capabilities"]
+        )
+
+
+class Writer:
+    """Writes a results file line by line; a call returns when its line is out."""
+
+    def __init__(self, path: Path) -> None:
+        """Open `path` for writing, and empty it.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self.path = path
+        self._file: IO[str] = path.open("w", encoding="utf-8")
+
+    def begin(self, run: Run) -> None:
+        """Write the header and the plan."""
+        self._line({"kind": "header", "format": FORMAT, **run.header})
+        tests = [{"id": test, "clause": clause} for test, clause in run.plan.items()]
+        self._line({"kind": "plan", "clauses": run.clauses, "tests": tests})
+
+    def result(self, result: Result) -> None:
+        """Write one result."""
+        self._line({"kind": "result", **asdict(result)})
+
+    def end(self, footer: dict[str, Any]) -> None:
+        """Write the footer and close the file."""
+        self._line({"kind": "footer", **footer})
+        self.close()
+
+    def close(self) -> None:
+        """Close the file as it is."""
+        self._file.close()
+
+    def _line(self, content: dict[str, Any]) -> None:
+        self._file.write(json.dumps(content) + "\n")
+        self._file.flush()
+
+
+def read(path: Path | str) -> Run:
+    """Read the results file at `path`.
+
+    Raises:
+        BrokenResults: It is none: no such file, no JSON, not after the schema.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BrokenResults(path, 1, f"cannot be read ({error})") from error
+    content = [_checked(path, number, line) for number, line in enumerate(lines, 1)]
+    kinds = [line["kind"] for line in content]
+    for number, wanted in enumerate(("header", "plan"), 1):
+        if kinds[number - 1 : number] != [wanted]:
+            raise BrokenResults(
+                path, number, f"should be the {wanted}, as {FORMAT} has it"
+            )
+    for number, kind in enumerate(kinds[2:], 3):
+        if kind != "result" and not (kind == "footer" and number == len(kinds)):
+            raise BrokenResults(path, number, f"a {kind} has no place here")
+    return _run(path, content)
+
+
+def _run(path: Path, content: list[dict[str, Any]]) -> Run:
+    header, plan, *rest = content
+    footer = rest.pop() if rest and rest[-1]["kind"] == "footer" else None
+    run = Run(
+        header=_without_kind(header),
+        clauses=plan["clauses"],
+        plan={test["id"]: test["clause"] for test in plan["tests"]},
+        footer=_without_kind(footer) if footer else None,
+        path=path,
+    )
+    seen: set[str] = set()
+    for number, line in enumerate(rest, 3):
+        result = Result(**_without_kind(line))
+        if run.plan.get(result.id) != result.clause:
+            raise BrokenResults(
+                path, number, f"{result.id} ({result.clause}) is not in the plan"
+            )
+        if result.id in seen:
+            raise BrokenResults(path, number, f"{result.id} has a result already")
+        seen.add(result.id)
+        run.results.append(result)
+    return run
+
+
+def _checked(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        content = json.loads(line)
+    except ValueError as error:
+        raise BrokenResults(path, number, f"is no JSON ({error})") from error
+    kind = content.get("kind") if isinstance(content, dict) else None
+    if kind not in ("header", "plan", "result", "footer"):
+        raise BrokenResults(path, number, f"is no line of {FORMAT}")
+    from jsonschema.exceptions import best_match  # only readers need it
+
+    fault = best_match(_validator(kind).iter_errors(content))
+    if fault is not None:
+        where = "/".join(str(part) for part in fault.absolute_path)
+        raise BrokenResults(
+            path, number, f"{kind} {where}: {fault.message}".replace(" :", ":")
+        )
+    return dict(content)
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator  # only readers need it
+
+    schema = json.loads(
+        files("conformance").joinpath(SCHEMA).read_text(encoding="utf-8")
+    )
+    return Draft202012Validator(
+        {"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]},
+    )
+
+
+def _without_kind(line: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in line.items() if key not in ("kind", "format")}

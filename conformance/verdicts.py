@@ -1,0 +1,67 @@
+"""The verdict per profile, from the outcomes per clause."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from conformance.adapter import CAPABILITIES
+from conformance.spec import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`conformant`, `not conformant`, `incomplete` or `not claimed`, and why."""
+
+    verdict: str
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.verdict} ({self.why})" if self.why else self.verdict
+
+
+def verdicts(
+    profiles: Mapping[str, Collection[str]],
+    outcomes: Mapping[str, Sequence[str]],
+    capabilities: Collection[str],
+) -> dict[str, Verdict]:
+    """Judge every profile that has clauses, and `all`.
+
+    Args:
+        profiles: The profiles of every clause of the catalogue.
+        outcomes: Per clause, the outcomes of its planned tests; `missing` where
+            there is none yet.
+        capabilities: What the implementation declares.
+    """
+    found = {}
+    for profile in PROFILES:
+        members = [name for name, entry in profiles.items() if profile in entry]
+        if members and profile in CAPABILITIES and profile not in capabilities:
+            found[profile] = Verdict("not claimed")
+        elif members:
+            found[profile] = _judge(members, outcomes)
+    found["all"] = _judge(list(profiles), outcomes)
+    return found
+
+
+def _judge(clauses: Sequence[str], outcomes: Mapping[str, Sequence[str]]) -> Verdict:
+    counts = Counter(outcome for name in clauses for outcome in outcomes.get(name, ()))
+    untested = sum(not outcomes.get(name) for name in clauses)
+    counts.pop("pass", None)
+    missing = counts.pop("missing", 0)
+    ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
+    parts = [f"{number} {outcome}" for outcome, number in ranked]
+    if missing:
+        parts.append(f"{missing} without a result")
+    if untested:
+        parts.append(f"{untested} of {len(clauses)} clauses not run")
+    why = ", ".join(parts)
+    if counts:
+        return Verdict("not conformant", why)
+    if missing or untested or not clauses:
+        return Verdict("incomplete", why or "no clauses")
+    return Verdict("conformant")
