@@ -1,0 +1,139 @@
+"""Every job of the project; CI runs these and nothing else.
+
+Sessions install with pip against constraints.txt. A GPU image that brings its own
+CUDA torch runs them with `--no-venv`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["lint", "typing", "tests", "conformance"]
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+
+CONSTRAINTS = "constraints.txt"
+WORKERS = str(min(os.cpu_count() or 1, 8))
+
+
+def install(session: nox.Session, *what: str) -> None:
+    """Install with the pins; without a venv, take the environment as it is."""
+    if session.virtualenv.venv_backend == "none":
+        return
+    # torch first and alone: with it in place no other package asks for a newer one.
+    session.install("-c", CONSTRAINTS, "torch==2.13.0", silent=True)
+    session.install("-c", CONSTRAINTS, *what, silent=True)
+
+
+def run(session: nox.Session, module: str, *arguments: str) -> None:
+    """Run a module with the session's Python; without a venv, with this one."""
+    bare = session.virtualenv.venv_backend == "none"
+    python = sys.executable if bare else "python"
+    session.run(python, "-m", module, *arguments, external=bare)
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Score an implementation (the reference by default); print the board."""
+    install(session, "-e", ".[test]")
+    report = (
+        () if _asked(session, "--aoti-report") else ("--aoti-report=results.jsonl",)
+    )
+    workers = () if _asked(session, "-n", "--numprocesses") else ("-n", WORKERS)
+    run(session, "pytest", "conformance/clauses", *workers, *report, *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the project's own tests, then every clause against the reference."""
+    install(session, "-e", ".[test]")
+    own = "conformance/meta", "aoti_ref", "--doctest-modules", "--dist", "loadscope"
+    run(session, "pytest", *own, "-n", WORKERS, *session.posargs)
+    run(session, "pytest", "conformance/clauses", "-n", WORKERS, *session.posargs)
+    run(session, "conformance.coverage", "--check", "docs/coverage.md")
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Print the kill table: every mutant must fail the clause that it breaks."""
+    install(session, "-e", ".[test]")
+    run(session, "conformance.meta.kill", "-j", WORKERS, *session.posargs)
+
+
+@nox.session
+def gpu(session: nox.Session) -> None:
+    """Run every clause on the GPU of this machine (`--no-venv` keeps its torch)."""
+    install(session, "-e", ".[gpu]")
+    report = (
+        () if _asked(session, "--aoti-report") else ("--aoti-report=results-gpu.jsonl",)
+    )
+    where = "conformance/clauses", "--aoti-device=cuda"
+    run(session, "pytest", *where, *report, *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style (ruff) and the import rules (import-linter)."""
+    session.install("-c", CONSTRAINTS, "ruff", "import-linter", silent=True)
+    session.run("ruff", "check", *(session.posargs or ["."]))
+    session.run("ruff", "format", "--check", *(session.posargs or ["."]))
+    session.run("lint-imports", env={"PYTHONPATH": "."})
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check types: mypy, strict, on everything."""
+    install(session, "-e", ".[test]", "mypy", "nox", "types-jsonschema")
+    session.run("mypy", *session.posargs)
+
+
+# What a wheel must hold beside its modules.
+DATA = (
+    "aoti_ref/py.typed",
+    "conformance/py.typed",
+    "conformance/SPEC.md",
+    "conformance/aoti-conformance-1.schema.json",
+    "conformance/failure_modes.toml",
+    "conformance/expected/spaces.toml",
+    "conformance/expected/torch_aoti.toml",
+    "fixtures/py.typed",
+    "fixtures/recipes/flux/recipe.json",
+    "fixtures/recipes/flux/model_index.json",
+    "fixtures/recipes/sdxl/unet/config.json",
+)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build wheel and sdist, open both, and look for everything that must be inside."""
+    session.install("-c", CONSTRAINTS, "build", silent=True)
+    folder = Path(session.create_tmp()) / "dist"
+    session.run("python", "-m", "build", "--outdir", str(folder), *session.posargs)
+    (wheel,) = folder.glob("*.whl")
+    (sdist,) = folder.glob("*.tar.gz")
+    with zipfile.ZipFile(wheel) as opened:
+        inside = set(opened.namelist())
+        points = next(name for name in inside if name.endswith("entry_points.txt"))
+        text = opened.read(points).decode()
+    with tarfile.open(sdist) as archive:
+        source = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {*DATA, *(str(path) for path in Path("fixtures/recipes").rglob("*.json"))}
+    lost = sorted(wanted - inside) + sorted({*wanted, "noxfile.py", "LICENSE"} - source)
+    lost += [
+        p
+        for p in ("pytest11", "console_scripts", "aoti_conformance.adapters")
+        if p not in text
+    ]
+    if lost:
+        session.error(f"the distribution lacks: {', '.join(lost)}")
+    session.log(f"{wheel.name}: {len(inside)} files; {sdist.name}: {len(source)} files")
+
+
+def _asked(session: nox.Session, *options: str) -> bool:
+    return any(arg.split("=")[0] in options for arg in session.posargs)
