@@ -16,7 +16,7 @@ from aoti_ref._call import Call as Call
 from aoti_ref._capture import capture as capture
 from aoti_ref._capture import capture_calls as capture_calls
 from aoti_ref._compile import CompiledModel as CompiledModel
-from aoti_ref._compile import compile as compile  # noqa: A004
+from aoti_ref._compile import compile as compile
 from aoti_ref._compile import load as load
 from aoti_ref._errors import AotiError as AotiError
 from aoti_ref._errors import AutocastActive as AutocastActive

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from aoti_ref import _inductor, _tree
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
-from aoti_ref._contract import ValueSpec
+from aoti_ref._contract import PYTHON_NUMBERS, ValueSpec
 from aoti_ref._errors import (
     BadCall,
     BadResult,
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 _NOTHING = "nothing"  # the instance had no attribute of its own: the class's served
 
 
-def apply(compiled: CompiledModel, module: nn.Module, *, method: str = "forward") -> None:
+def apply(
+    compiled: CompiledModel, module: nn.Module, *, method: str = "forward"
+) -> None:
     """Make `module(...)` run `compiled` with the weights of `module`.
 
     The weights stay where they are, on the module: no second copy is made, and
@@ -162,7 +164,9 @@ class AppliedModel:
         for group in package.ties:
             tensors = {name: slots[name].get() for name in group}
             if len({t.data_ptr() for t in tensors.values() if t is not None}) > 1:
-                faults = tuple(Fault("tied", n, f"wants one with {group[0]}") for n in group[1:])
+                faults = tuple(
+                    Fault("tied", n, f"wants one with {group[0]}") for n in group[1:]
+                )
                 raise WeightMismatch(type(module).__name__, len(slots), faults)
         return slots
 
@@ -174,7 +178,7 @@ class AppliedModel:
         with self._lock:
             if self._runner is None or not self._still_bound():
                 self._rebind(module)
-            assert self._runner is not None  # noqa: S101: for mypy
+            assert self._runner is not None  # noqa: S101  # for mypy
             return self._runner
 
     def _still_bound(self) -> bool:
@@ -187,14 +191,16 @@ class AppliedModel:
         slots = self._slots(module)
         tensors = {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
         package = self.compiled.package
-        device = next((t.device for t in tensors.values()), torch.device(package.device))
+        device = next(
+            (t.device for t in tensors.values()), torch.device(package.device)
+        )
         literals = {n: t.to(device) for n, t in package.literals.items()}
         held = {name: tensor.detach() for name, tensor in tensors.items()} | literals
         # A runner of its own: the one before may be in use by another thread.
-        runner = _inductor.runner(package.library(), device)
+        runner = _inductor.new_runner(package.library(), device)
         names = runner.get_constant_names_to_original_fqns()
         constants = {name: held[fqn] for name, fqn in names.items()}
-        runner.update_constant_buffer(constants, False, True, True)  # noqa: FBT003
+        runner.update_constant_buffer(constants, False, True, True)
         self._literals = literals  # the runner keeps addresses, not tensors
         self._bound = [(slots[n], t, t.data_ptr()) for n, t in tensors.items()]
         self._runner = runner
@@ -206,7 +212,7 @@ class AppliedModel:
         for index, (want, found) in enumerate(zip(wanted, outputs, strict=True)):
             if isinstance(want, ValueSpec):
                 leaves.append(want.value)
-            elif want in ("int", "bool", "float"):
+            elif want in PYTHON_NUMBERS.values():
                 leaves.append(found.item())
             elif str(found.dtype) != f"torch.{want}":
                 detail = f"output {index} should be {want}, came as {found.dtype}"

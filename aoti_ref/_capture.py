@@ -122,7 +122,7 @@ def capture_calls(module: nn.Module, method: str = "forward") -> Iterator[list[C
 def _world_kept() -> Iterator[None]:
     """Put back what a run that is cut short has moved: random states, bars."""
     numpy: Any = sys.modules.get("numpy")
-    cuda = torch.cuda.is_initialized()
+    cuda = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     states = torch.cuda.get_rng_state_all() if cuda else []
     cpu, python = torch.get_rng_state(), random.getstate()
     numbers = numpy.random.get_state() if numpy else None

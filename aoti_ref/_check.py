@@ -43,9 +43,13 @@ class Checker:
         kinds = {p.kind for p in self.signature.parameters.values()}
         if kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}:
             return []
-        return [n for n in self.contract.arguments if n not in self.signature.parameters]
+        return [
+            n for n in self.contract.arguments if n not in self.signature.parameters
+        ]
 
-    def __call__(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    def __call__(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> list[torch.Tensor]:
         """Check a call.
 
         Returns:
@@ -101,12 +105,16 @@ class Checker:
         default = parameter.default if parameter else inspect.Parameter.empty
         if not same(value, default):
             found = spell_value(value)
-            faults.append(Fault("unexpected", name, f"the graph has none, found {found}"))
+            faults.append(
+                Fault("unexpected", name, f"the graph has none, found {found}")
+            )
 
     def _tensors(self, leaves: list[Any], faults: list[Fault]) -> list[torch.Tensor]:
         inputs: list[torch.Tensor] = []
         sizes: dict[str, tuple[int, str]] = {}
-        for path, leaf, spec in zip(self._paths, leaves, self.contract.leaves):
+        for path, leaf, spec in zip(
+            self._paths, leaves, self.contract.leaves, strict=True
+        ):
             if isinstance(spec, TensorSpec):
                 if self._fits(leaf, spec, path, sizes, faults):
                     inputs.append(self._laid_out(leaf, spec, path, faults))
@@ -144,7 +152,7 @@ class Checker:
         if leaf.ndim != len(spec.sizes):
             faults.append(Fault("rank", path, f"wants {wanted}, found {found}"))
             return False
-        for dim, (size, want) in enumerate(zip(leaf.shape, spec.sizes)):
+        for dim, (size, want) in enumerate(zip(leaf.shape, spec.sizes, strict=True)):
             where = f"{path}[{dim}]"
             if isinstance(want, Size):
                 self._check_size(size, want, where, sizes, faults)
@@ -167,7 +175,9 @@ class Checker:
             faults.append(Fault("size", where, f"wants {spelled}, found {size}"))
         elif not symbol.min <= root <= symbol.max:
             ends = f"{symbol.name} in {symbol.min}..{symbol.max}"
-            faults.append(Fault("range", where, f"wants {spelled}, {ends}, found {size}"))
+            faults.append(
+                Fault("range", where, f"wants {spelled}, {ends}, found {size}")
+            )
         else:
             first, seen = sizes.setdefault(want.symbol, (root, where))
             if first != root:
@@ -214,4 +224,4 @@ def same(a: object, b: object) -> bool:
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict) and isinstance(b, dict):
         return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return bool(a == b) or (a != a and b != b)  # noqa: PLR0124: NaN equals NaN
+    return bool(a == b) or (a != a and b != b)  # noqa: PLR0124  # NaN equals NaN

@@ -68,7 +68,7 @@ def load(path: str | os.PathLike[str]) -> CompiledModel:
     return CompiledModel(Path(path).read_bytes(), str(path))
 
 
-def compile(  # noqa: A001: used qualified, as re.compile is
+def compile(  # used qualified, as re.compile is
     program: ExportedProgram, *, options: Mapping[str, Any] | None = None
 ) -> CompiledModel:
     """Compile `program` for the device that its tensors are on.
@@ -94,7 +94,9 @@ def compile(  # noqa: A001: used qualified, as re.compile is
     merged = _merge(options or {})
     name = program.graph_module.meta.get(_contract.MODULE, "the program")
     contract = _contract.derive(program, name)
-    graph = program.module(check_guards=False) if _guards_optional() else program.module()
+    graph = (
+        program.module(check_guards=False) if _guards_optional() else program.module()
+    )
     _own_constants(graph, program)
     _drop_constant_outputs(graph)
     args, kwargs = program.example_inputs or ((), {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.export.graph_signature import (
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 DIMS = "aoti_ref.dims"  # the graph's symbols to the names of the ranges
 MODULE = "aoti_ref.module"  # the class that was exported
 
-PYTHON_NUMBERS = {torch.SymInt: "int", torch.SymBool: "bool", torch.SymFloat: "float"}
+# Numbers that the graph computes; "bool" alone would be a dtype.
+PYTHON_NUMBERS = {
+    torch.SymInt: "python int",
+    torch.SymBool: "python bool",
+    torch.SymFloat: "python float",
+}
 
 
 class Symbol(NamedTuple):
@@ -57,7 +62,7 @@ class TensorSpec(NamedTuple):
 
     dtype: str
     device: str
-    sizes: tuple[Union[int, Size], ...]
+    sizes: tuple[int | Size, ...]
     order: tuple[int, ...]
 
 
@@ -67,7 +72,7 @@ class ValueSpec(NamedTuple):
     value: Any
 
 
-Leaf = Union[TensorSpec, ValueSpec]
+Leaf = TensorSpec | ValueSpec
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ class Contract:
         arguments: For each argument by name, the tree of its value.
         leaves: The leaves of all arguments, in the order of the trees.
         symbols: The dimensions that vary, by the graph's own names.
-        outputs: For each flat output a dtype's name, "int", "bool", "float"
-            (numbers that the graph computes) or a ValueSpec.
+        outputs: For each flat output a dtype's name, one of PYTHON_NUMBERS, or a
+            ValueSpec.
         result: The structure of the result, as `_tree.dump_result` writes it.
         mutates_inputs: Whether the graph writes into its arguments.
     """
@@ -89,14 +94,16 @@ class Contract:
     arguments: dict[str, _tree.Tree]
     leaves: tuple[Leaf, ...]
     symbols: dict[str, Symbol]
-    outputs: tuple[Union[str, ValueSpec], ...]
+    outputs: tuple[str | ValueSpec, ...]
     result: str
     mutates_inputs: bool
 
     def spell(self, spec: TensorSpec) -> str:
         """Spell what `spec` admits: `float32[1, tokens, 4]`."""
         sizes = (
-            size.spell(self.symbols[size.symbol].name) if isinstance(size, Size) else size
+            size.spell(self.symbols[size.symbol].name)
+            if isinstance(size, Size)
+            else size
             for size in spec.sizes
         )
         return spell(spec.dtype, sizes)
@@ -130,7 +137,9 @@ def derive(program: ExportedProgram, module: str) -> Contract:
         if spec.kind is not InputKind.USER_INPUT:
             continue
         if isinstance(spec.arg, TensorArgument):
-            leaves.append(_tensor(nodes[spec.arg.name].meta["val"], module, spec.arg.name))
+            leaves.append(
+                _tensor(nodes[spec.arg.name].meta["val"], module, spec.arg.name)
+            )
         elif isinstance(spec.arg, ConstantArgument):
             leaves.append(ValueSpec(spec.arg.value))
         else:
@@ -156,7 +165,8 @@ def _arguments(program: ExportedProgram) -> dict[str, _tree.Tree]:
     names = names[: len(positional)]
     names += [f"args[{i}]" for i in range(len(names), len(positional))]
     names += kwargs.context
-    return {n: _tree.draw(spec) for n, spec in zip(names, positional + named)}
+    pairs = zip(names, positional + named, strict=True)
+    return {name: _tree.draw(spec) for name, spec in pairs}
 
 
 def leaf_nodes(program: ExportedProgram) -> dict[str, str]:
@@ -165,13 +175,15 @@ def leaf_nodes(program: ExportedProgram) -> dict[str, str]:
     named = [path for name, tree in trees for path in _tree.paths(tree, name)]
     kind = InputKind.USER_INPUT
     inputs = [s.arg for s in program.graph_signature.input_specs if s.kind is kind]
-    return {path: arg.name for path, arg in zip(named, inputs)}
+    return {path: arg.name for path, arg in zip(named, inputs, strict=True)}
 
 
 def _symbols(program: ExportedProgram) -> dict[str, Symbol]:
     names: dict[str, str] = program.graph_module.meta.get(DIMS, {})
     return {
-        str(symbol): Symbol(names.get(str(symbol), str(symbol)), _int(ends.lower), _int(ends.upper))
+        str(symbol): Symbol(
+            names.get(str(symbol), str(symbol)), _int(ends.lower), _int(ends.upper)
+        )
         for symbol, ends in program.range_constraints.items()
     }
 
@@ -195,8 +207,8 @@ def _tensor(fake: torch.Tensor, module: str, name: str) -> TensorSpec:
     for dim in reversed(order):
         hint = _hint(fake.shape[dim])
         if hint != 1 and strides[dim] != expected:
-            reason = f"argument {name} was exported with gaps or overlaps (strides {strides})"
-            raise NotCompilable(module, reason)
+            gaps = f"gaps or overlaps (strides {strides})"
+            raise NotCompilable(module, f"argument {name} was exported with {gaps}")
         expected *= max(hint, 1)
     return TensorSpec(
         str(fake.dtype).removeprefix("torch."), fake.device.type, sizes, tuple(order)

@@ -60,10 +60,9 @@ def dimensions(
             raise UnknownArgument(name, tuple(flat))
     dims = Dimensions({})
     tables = {n: _read(dynamic.get(n), v, n, dims.places) for n, v in flat.items()}
-    for name in arguments:
-        dims.arguments[name] = (
-            {key: tables[key] for key in arguments[name]} if name in gathered else tables[name]
-        )
+    for name, value in arguments.items():
+        own = {key: tables[key] for key in value} if name in gathered else tables[name]
+        dims.arguments[name] = own
     return dims
 
 
@@ -75,12 +74,18 @@ def _read(table: Any, value: Any, path: str, places: dict[tuple[str, int], Any])
         entries = {} if table is None else table
         if not isinstance(entries, Mapping) or not entries.keys() <= value.keys():
             raise BadRange(path, f"a table with keys of {list(value)}", repr(table))
-        return {k: _read(entries.get(k), v, f"{path}[{k!r}]", places) for k, v in value.items()}
+        return {
+            k: _read(entries.get(k), v, f"{path}[{k!r}]", places)
+            for k, v in value.items()
+        }
     if isinstance(value, (list, tuple)):
         items = [None] * len(value) if table is None else table
         if not isinstance(items, Sequence) or len(items) != len(value):
             raise BadRange(path, f"a list of {len(value)} tables", repr(table))
-        read = [_read(t, v, f"{path}[{i}]", places) for i, (t, v) in enumerate(zip(items, value))]
+        read = [
+            _read(t, v, f"{path}[{i}]", places)
+            for i, (t, v) in enumerate(zip(items, value, strict=True))
+        ]
         return read if isinstance(value, list) else tuple(read)
     if table is not None:
         raise BadRange(path, "no table, because it is no tensor", repr(table))
@@ -101,7 +106,9 @@ def _read_tensor(
     for dim, entry in entries.items():
         where = f"{path}[{dim}]"
         if not isinstance(dim, int) or not -tensor.ndim <= dim < tensor.ndim:
-            raise BadRange(where, f"a dimension of a tensor of rank {tensor.ndim}", repr(dim))
+            raise BadRange(
+                where, f"a dimension of a tensor of rank {tensor.ndim}", repr(dim)
+            )
         read[dim % tensor.ndim] = _range(entry, where, path, dim % tensor.ndim)
         places[path, dim % tensor.ndim] = read[dim % tensor.ndim]
     return read
@@ -110,7 +117,10 @@ def _read_tensor(
 def _range(entry: Any, where: str, path: str, dim: int) -> Any:
     if isinstance(entry, Dim):
         return entry
-    pair = isinstance(entry, (tuple, list)) and [type(end) for end in entry] == [int, int]
+    pair = isinstance(entry, (tuple, list)) and [type(end) for end in entry] == [
+        int,
+        int,
+    ]
     if not pair or not 0 <= entry[0] < entry[1]:
         raise BadRange(where, "a Dim, or (min, max)", repr(entry))
     name = "".join(c if c.isalnum() else "_" for c in f"{path}_{dim}")
@@ -152,7 +162,9 @@ def _map_tensors(value: Any, path: str, function: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return function(path, value)
     if isinstance(value, Mapping):
-        return {k: _map_tensors(v, f"{path}[{k!r}]", function) for k, v in value.items()}
+        return {
+            k: _map_tensors(v, f"{path}[{k!r}]", function) for k, v in value.items()
+        }
     if type(value) in (list, tuple):
         items = [_map_tensors(v, f"{path}[{i}]", function) for i, v in enumerate(value)]
         return type(value)(items)
@@ -203,7 +215,9 @@ def check_ranges(program: ExportedProgram, dims: Dimensions) -> dict[str, str]:
             continue
         got = program.range_constraints[free[0]]
         if got.lower > low or got.upper < high:
-            faults.append(Fault("range", where, f"{wanted}, got {got.lower}..{got.upper}"))
+            faults.append(
+                Fault("range", where, f"{wanted}, got {got.lower}..{got.upper}")
+            )
         names[str(free[0])] = name
     if faults:
         raise NarrowedRange(tuple(faults))

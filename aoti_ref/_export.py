@@ -73,7 +73,11 @@ def export(
     dims = dimensions(inspect.signature(function), arguments, dynamic or {})
     bound.arguments.update(grown(arguments, dims))
     # accelerate's wrapper moves tensors about, which must not become part of the graph.
-    bare = patch.object(module, "forward", function) if inner != "forward" else nullcontext()
+    bare = (
+        patch.object(module, "forward", function)
+        if inner != "forward"
+        else nullcontext()
+    )
     try:
         with torch.no_grad(), _inductor.distinct_sizes(), _caches_kept(), bare:
             program = torch.export.export(
@@ -137,4 +141,3 @@ def _cached_functions() -> list[Any]:
         if type(found) is wrapper
         and (getattr(found, "__module__", "") or "").split(".")[0] not in own
     ]
-

@@ -40,7 +40,7 @@ class Runner(Protocol):
     def update_constant_buffer(
         self,
         constants: dict[str, torch.Tensor],
-        use_inactive: bool,  # noqa: FBT001: torch's signature
+        use_inactive: bool,  # noqa: FBT001  # torch's signature
         check_full_update: bool,  # noqa: FBT001
         user_managed: bool,  # noqa: FBT001
         /,
@@ -55,7 +55,8 @@ def known_options() -> set[str]:
 @contextmanager
 def distinct_sizes() -> Iterator[None]:
     """Keep two dimensions apart whose example sizes happen to be equal."""
-    with fx_config.patch(use_duck_shape=False):
+    patch: Any = fx_config.patch  # type: ignore[attr-defined]  # put in at import
+    with patch(use_duck_shape=False):
         yield
 
 
@@ -66,7 +67,7 @@ def aot_compile(
     options: dict[str, Any],
 ) -> list[Path]:
     """Compile `graph` and list the files that make its package."""
-    files = torch._inductor.aot_compile(graph, args, kwargs, options=options)
+    files: Any = torch._inductor.aot_compile(graph, args, kwargs, options=options)
     return [Path(file) for file in files if isinstance(file, str)]
 
 
@@ -86,17 +87,19 @@ def pack(files: list[Path], extra: dict[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def runner(library: Path, device: torch.device) -> Runner:
+def new_runner(library: Path, device: torch.device) -> Runner:
     """Load a compiled library for one set of constants.
 
     Args:
         library: The `.wrapper.so`, with the files of its package around it.
         device: Where its constants live.
     """
+    made: Any
     if device.type == "cpu":
         made = torch._C._aoti.AOTIModelContainerRunnerCpu(str(library), 1)
     else:
         name = "cuda" if device.index is None else f"cuda:{device.index}"
-        cuda = torch._C._aoti.AOTIModelContainerRunnerCuda  # type: ignore[attr-defined]
+        cuda: Any = torch._C._aoti.AOTIModelContainerRunnerCuda
         made = cuda(str(library), 1, name, str(library.parent))
-    return made  # type: ignore[no-any-return]
+    runner: Runner = made
+    return runner

@@ -94,9 +94,13 @@ class Package:
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.literals = {
-            c.name: _tensor(members[_LITERALS + c.name], c) for c in self.constants if c.literal
+            c.name: _tensor(members[_LITERALS + c.name], c)
+            for c in self.constants
+            if c.literal
         }
-        self._files = {n: d for n, d in members.items() if not n.startswith("aoti_ref/")}
+        self._files = {
+            n: d for n, d in members.items() if not n.startswith("aoti_ref/")
+        }
         self._lock = threading.Lock()
         self._library: Path | None = None
 
@@ -140,12 +144,16 @@ def _members(archive: bytes, origin: str) -> dict[str, bytes]:
 
 def _manifest(members: Mapping[str, bytes], origin: str) -> dict[str, Any]:
     if _MANIFEST not in members:
-        raise BrokenPackage(origin, f"it has no {_MANIFEST}, so aoti_ref did not make it")
+        raise BrokenPackage(
+            origin, f"it has no {_MANIFEST}, so aoti_ref did not make it"
+        )
     manifest: dict[str, Any] = json.loads(members[_MANIFEST])
     if manifest["format"] != FORMAT:
         found = manifest["format"]
         raise BrokenPackage(origin, f"its format is {found!r}, wanted {FORMAT!r}")
-    made, here = (_release(version) for version in (manifest["torch"], torch.__version__))
+    made, here = (
+        _release(version) for version in (manifest["torch"], torch.__version__)
+    )
     if made != here:
         reason = f"compiled with torch {manifest['torch']}, this is {torch.__version__}"
         raise BrokenPackage(origin, f"{reason}; compile it again")
@@ -199,7 +207,12 @@ def _encode_contract(contract: Contract) -> dict[str, Any]:
 
 def _encode_tensor(spec: TensorSpec) -> dict[str, Any]:
     sizes = [list(size) if isinstance(size, Size) else size for size in spec.sizes]
-    return {"dtype": spec.dtype, "device": spec.device, "sizes": sizes, "order": spec.order}
+    return {
+        "dtype": spec.dtype,
+        "device": spec.device,
+        "sizes": sizes,
+        "order": spec.order,
+    }
 
 
 _TORCH_VALUES = (torch.dtype, torch.layout, torch.memory_format)

@@ -11,7 +11,7 @@ import importlib
 import json
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any
 
 from torch.utils import _pytree as pytree
 
@@ -21,7 +21,7 @@ from aoti_ref._errors import Fault
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Tree = Union[str, list[Any]]
+Tree = str | list[Any]
 
 LEAF = "*"
 
@@ -45,8 +45,9 @@ def draw(spec: pytree.TreeSpec) -> Tree:
     if spec.type in (list, tuple):
         return [spec.type.__name__, children]
     if spec.type in (dict, OrderedDict):
-        return ["dict", [list(pair) for pair in zip(spec.context, children)]]
-    if spec.type is namedtuple:
+        pairs = zip(spec.context, children, strict=True)
+        return ["dict", [list(pair) for pair in pairs]]
+    if spec.type is namedtuple:  # noqa: PYI024  # pytree's name for all of them
         return ["namedtuple", children]
     message = f"an argument of type {spec.type.__qualname__} has no plain structure"
     raise TypeError(message)
@@ -56,7 +57,7 @@ def flatten(
     tree: Tree, value: Any, path: str, leaves: list[Any], faults: list[Fault]
 ) -> None:
     """Append the leaves of `value` in the order of `tree`, or say what is amiss."""
-    if tree == LEAF:
+    if isinstance(tree, str):
         leaves.append(value)
         return
     kind, children = tree
@@ -78,7 +79,7 @@ def flatten(
 
 def paths(tree: Tree, path: str) -> Iterator[str]:
     """Name the leaves of `tree`, in order."""
-    if tree == LEAF:
+    if isinstance(tree, str):
         yield path
         return
     kind, children = tree

@@ -125,5 +125,5 @@ def _faults(
 
 def _same_layout(tensor: torch.Tensor, constant: Constant) -> bool:
     """Whether strides agree wherever a dimension has more than one element."""
-    pairs = zip(constant.shape, tensor.stride(), constant.stride)
+    pairs = zip(constant.shape, tensor.stride(), constant.stride, strict=True)
     return not tensor.numel() or all(a == b for size, a, b in pairs if size > 1)

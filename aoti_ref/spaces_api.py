@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aoti_ref._apply import apply
 from aoti_ref._capture import capture
-from aoti_ref._compile import CompiledModel, compile  # noqa: A004
+from aoti_ref._compile import CompiledModel, compile
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
