@@ -39,15 +39,15 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
 }
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The implementation said no, in the words that this error carries."""
 
 
-class Unsupported(Exception):  # noqa: N818
+class Unsupported(Exception):
     """The implementation has no such feature, and does not claim to."""
 
 
-class BadAdapter(Exception):  # noqa: N818
+class BadAdapter(Exception):
     """What `--aoti-impl` names cannot be used; the message is one sentence."""
 
 
@@ -125,23 +125,21 @@ class Adapter(Protocol):
     ) -> Any:
         """Export `module` for `call` (anything with `.args` and `.kwargs`)."""
 
-    def compile(
-        self, exported: Any, *, options: dict[str, Any] | None = None
-    ) -> Any:
+    def compile(self, exported: Any, *, options: dict[str, Any] | None = None) -> Any:
         """Compile what `export` returned; `options` are Inductor's, by name."""
 
     def apply(self, compiled: Any, module: nn.Module) -> None:
         """Make `module(...)` run `compiled` with the weights of `module`."""
 
 
-class CapturesCalls(Protocol):
+class CapturesCalls(Adapter, Protocol):
     """Capability `calls`."""
 
     def capture_calls(self, module: nn.Module) -> AbstractContextManager[list[Any]]:
         """Record every call in the block, letting each of them run."""
 
 
-class Packages(Protocol):
+class Packages(Adapter, Protocol):
     """Capability `package`."""
 
     def save(self, compiled: Any, folder: Path) -> None:
@@ -151,7 +149,7 @@ class Packages(Protocol):
         """Read back what `save` wrote, as something that `apply` takes."""
 
 
-class Restores(Protocol):
+class Restores(Adapter, Protocol):
     """Capability `restore`."""
 
     def restore(self, module: nn.Module) -> None:
@@ -233,7 +231,10 @@ def _check(name: str, found: Any) -> None:
             f"adapter {name!r} declares unknown capabilities: {', '.join(unknown)} "
             f"(known: {', '.join(CAPABILITIES)})"
         )
-    wanted = [*CORE_VERBS, *(verb for c in sorted(declared) for verb in CAPABILITIES[c])]
+    wanted = [
+        *CORE_VERBS,
+        *(verb for c in sorted(declared) for verb in CAPABILITIES[c]),
+    ]
     missing = [verb for verb in wanted if not callable(getattr(found, verb, None))]
     if missing:
         raise BadAdapter(f"adapter {name!r} lacks the verbs: {', '.join(missing)}")

@@ -81,6 +81,24 @@ def expectations(option: str | None, name: str) -> dict[str, Deviation]:
         raise pytest.UsageError(str(error)) from error
 
 
+def check_device(name: str) -> None:
+    """Check that this machine has the device that tests shall run on.
+
+    Raises:
+        pytest.UsageError: It has not.
+    """
+    import torch  # clause tests are there, and have imported it
+
+    try:
+        wanted = torch.device(name)
+    except RuntimeError as error:
+        raise pytest.UsageError(f"--aoti-device: {name!r} is no device") from error
+    # Counting asks the driver, and makes no context that children would inherit.
+    count = torch.cuda.device_count() if wanted.type == "cuda" else 1
+    if wanted.type not in ("cpu", "cuda") or (wanted.index or 0) >= count:
+        raise pytest.UsageError(f"--aoti-device: this machine has no {name}")
+
+
 def is_whole(session: pytest.Session) -> bool:
     """Whether this session collects the whole suite, so that a gap in it would show."""
     option = session.config.option
@@ -116,14 +134,29 @@ def check_whole(
             raise pytest.UsageError(f"{entry.clause} has no test {', '.join(unknown)}")
 
 
-def in_profile(
-    items: Sequence[pytest.Item], profile: str
+def chosen(
+    items: Sequence[pytest.Item], profile: str, clauses: Sequence[str]
 ) -> tuple[list[pytest.Item], list[pytest.Item]]:
-    """Split `items`: those to keep, foreign ones among them, and the others."""
+    """Split `items`: those to keep, foreign ones among them, and the others.
+
+    Args:
+        items: Everything that was collected.
+        profile: The profile that is asked for, or `all`.
+        clauses: The ids of the clauses that are asked for; none means every one.
+
+    Raises:
+        pytest.UsageError: There is no such clause.
+    """
+    unknown = sorted(set(clauses) - set(spec.catalogue()))
+    if unknown:
+        raise pytest.UsageError(f"--aoti-clause: SPEC.md has no {unknown[0]}")
     keep: list[pytest.Item] = []
     leave: list[pytest.Item] = []
     for item in items:
-        ours = is_ours(item) and profile != "all"
-        inside = not ours or profile in asked_by(item).clause.profile
-        (keep if inside else leave).append(item)
+        clause = asked_by(item).clause if is_ours(item) else None
+        wanted = clause is None or (
+            (profile == "all" or profile in clause.profile)
+            and (not clauses or clause.id in clauses)
+        )
+        (keep if wanted else leave).append(item)
     return keep, leave

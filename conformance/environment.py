@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import spec
+from conformance import device, spec
 
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
@@ -67,6 +67,7 @@ def describe() -> dict[str, Any]:
         "machine": platform.machine(),
         "cpus": _cpus(),
         "gpus": _gpus(),
+        "device": device.chosen(),
         "versions": {
             name: found for name in _DISTRIBUTIONS if (found := _version(name))
         },

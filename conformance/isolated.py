@@ -95,6 +95,9 @@ def warm_up() -> None:
     if "torch" in sys.modules:
         for name in _WARM:
             importlib.import_module(name)
+    pipelines = sys.modules.get("conformance.pipelines")
+    if pipelines is not None:
+        pipelines.warm_up()
 
 
 def run_forked(function: Callable[[], Any], *, deadline_s: float) -> Ending:

@@ -108,9 +108,7 @@ def double(call: Any) -> Call:
     return Call(args, kwargs)
 
 
-def assert_parity(
-    actual: Any, eager: Any, exact: Any, *, strides: bool = True
-) -> None:
+def assert_parity(actual: Any, eager: Any, exact: Any, *, strides: bool = True) -> None:
     """Assert that `actual` has eager's form, and is as near the truth as eager.
 
     Args:
@@ -184,8 +182,8 @@ def _assert_near(
     )
     worst, limit = _peak(got, want, best)
     assert worst <= limit, (
-        f"{path}: one element is {worst:.3g} from the float64 run (relative to its rms), "
-        f"where {limit:.3g} is allowed"
+        f"{path}: one element is {worst:.3g} from the float64 run (relative to its "
+        f"rms), where {limit:.3g} is allowed"
     )
 
 

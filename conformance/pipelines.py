@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 import fixtures
+from conformance import device
 from conformance.adapter import Call
 from conformance.parity import truth
 
@@ -29,10 +28,6 @@ _DEFAULT_CALL = {
     "num_inference_steps": 2,
     "output_type": "pt",
 }
-
-
-class BrokenFolder(Exception):  # noqa: N818
-    """A folder that is no checkpoint; the message is one sentence."""
 
 
 @dataclass
@@ -63,7 +58,7 @@ class Case:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad(), _quiet():
             result = getattr(self.pipe(**self.call, generator=generator), self.output)
-        return torch.as_tensor(result)
+        return torch.as_tensor(result).cpu()
 
     def first_call(self) -> Call:
         """Record the denoiser's first call, with the suite's own recorder."""
@@ -123,43 +118,31 @@ def load(name: str, checkpoint: str | None = None) -> Case:
         if checkpoint is not None:
             pipe = DiffusionPipeline.from_pretrained(checkpoint)
             pipe.set_progress_bar_config(disable=True)
-            return _case_of(checkpoint, pipe)
+            return _case_of(checkpoint, pipe.to(device.chosen()))
         recipe = fixtures.recipe(name)
         pipe = DiffusionPipeline.from_pretrained(fixtures.cached(name))
     pipe.set_progress_bar_config(disable=True)
+    pipe.to(device.chosen())
     return Case(name, pipe, recipe.denoiser, dict(recipe.call), recipe.output)
 
 
-def check_checkpoint(checkpoint: str) -> None:
-    """Refuse what cannot be a checkpoint, before anything is loaded.
+def warm_up() -> None:
+    """Import the classes of all families' pipelines; run nothing."""
+    with _quiet():
+        import diffusers
 
-    Raises:
-        BrokenFolder: It is a folder without the parts that its index names, or
-            neither a folder nor a repository's name.
-    """
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        if checkpoint.count("/") == 1 and not checkpoint.startswith((".", "/", "~")):
-            return
-        raise BrokenFolder(f"--aoti-checkpoint: there is no folder {checkpoint!r}")
-    index = folder / "model_index.json"
-    try:
-        parts = json.loads(index.read_text())
-    except FileNotFoundError:
-        raise BrokenFolder(f"--aoti-checkpoint: {index} is missing") from None
-    except ValueError as error:
-        raise BrokenFolder(f"--aoti-checkpoint: {index} is no JSON ({error})") from None
-    for part, library in parts.items():
-        wanted = isinstance(library, list) and library[0] is not None
-        if wanted and not (folder / part).is_dir():
-            raise BrokenFolder(f"--aoti-checkpoint: {index} names {part}, and {folder / part} is missing")
+        for family in fixtures.families():
+            recipe = fixtures.recipe(family)
+            getattr(diffusers, recipe.pipeline)
 
 
 def _case_of(name: str, pipe: Any) -> Case:
     """Work out how to run somebody's own checkpoint."""
     accepted = inspect.signature(pipe.__call__).parameters
     call = {key: value for key, value in _DEFAULT_CALL.items() if key in accepted}
-    denoiser = next(part for part in _DENOISERS if getattr(pipe, part, None) is not None)
+    denoiser = next(
+        part for part in _DENOISERS if getattr(pipe, part, None) is not None
+    )
     output = "frames" if "num_frames" in accepted else "images"
     return Case(name, pipe, denoiser, call, output)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import collecting, hypothesis_profile, judging, spec
+from conformance import collecting, device, hypothesis_profile, judging, spec
 from conformance.isolated import prepare_environment
 from conformance.suite import SUITE, Suite
 
@@ -56,6 +56,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the clauses of one profile",
     )
     group.addoption(
+        "--aoti-clause",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="run the tests of this clause (may be given again)",
+    )
+    group.addoption(
+        "--aoti-device",
+        default="cpu",
+        metavar="DEVICE",
+        help="where modules and inputs live: cpu, cuda, cuda:1 (default: cpu)",
+    )
+    group.addoption(
         "--aoti-seed",
         type=int,
         default=0,
@@ -69,6 +82,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "clause(id, *, deadline_s): the clause of SPEC.md tested"
     )
+    device.choose(config.getoption("aoti_device"))
     config.stash[SUITE] = Suite(config)
     config.pluginmanager.register(config.stash[SUITE], "aoti_conformance_suite")
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import collecting, deviations, isolated, judging, spec
+from conformance import checkpoint, collecting, deviations, isolated, judging, spec
 from conformance.child import run_isolated
 from conformance.environment import header, id_of
 from conformance.results import Result, Run, Writer
@@ -71,8 +71,10 @@ class Suite:
             output["aoti_problem"] = str(error)
             items.clear()
             return
-        keep, leave = collecting.in_profile(
-            items, self.config.getoption("aoti_profile")
+        keep, leave = collecting.chosen(
+            items,
+            self.config.getoption("aoti_profile"),
+            self.config.getoption("aoti_clause"),
         )
         if leave:
             self.config.hook.pytest_deselected(items=leave)
@@ -85,14 +87,27 @@ class Suite:
             if collecting.is_ours(item)
         ]
         self.adapter = collecting.adapter(self.config.getoption("aoti_impl"))
+        self._check_checkpoint()
+        collecting.check_device(self.config.getoption("aoti_device"))
         option = self.config.getoption("aoti_expected")
         self.expected = collecting.expectations(option, self.adapter.info.name)
         if collecting.is_whole(session):
             collecting.check_whole(
                 [(item.name, clause) for item, clause in ours], self.expected
             )
-        for _, clause in ours:
+        for item, clause in ours:
+            # What libraries warn of is no verdict on the layer above them.
+            item.add_marker(pytest.mark.filterwarnings("default"))
             self._collected[clause.id] = self._collected.get(clause.id, 0) + 1
+
+    def _check_checkpoint(self) -> None:
+        given = self.config.getoption("aoti_checkpoint")
+        if given is None:
+            return
+        try:
+            checkpoint.check(given)
+        except checkpoint.BadCheckpoint as error:
+            raise pytest.UsageError(f"--aoti-checkpoint: {error}") from error
 
     def plan(self, items: Sequence[pytest.Item]) -> None:
         """Fix the plan and write it down; from here on tests may run."""
@@ -204,7 +219,7 @@ class Suite:
 
     def _command(self, item: pytest.Item) -> str:
         parts = ["python", "-m", "pytest", "--pyargs", id_of(item)]
-        for name in ("impl", "seed", "expected", "checkpoint"):
+        for name in ("impl", "device", "seed", "expected", "checkpoint"):
             value = self.config.getoption(f"aoti_{name}")
             if value is not None:
                 parts.append(f"--aoti-{name}={value}")

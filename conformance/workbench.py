@@ -126,7 +126,7 @@ def pair(
     dynamic: Dynamic | None = None,
     options: dict[str, Any] | None = None,
 ) -> Pair:
-    """Compile `module` for `call` (or take it from the cache) and apply it to a copy."""
+    """Compile `module` for `call`, or take it from the cache; apply it to a copy."""
     source = copy.deepcopy(module)  # an implementation may take its weights away
     compiled = cache.compiled(source, call, dynamic=dynamic, options=options)
     return Pair(module, applied_copy(impl, compiled, module))
@@ -149,7 +149,9 @@ def assert_equal_or_refused(twins: Pair, call: Any) -> None:
     """
     __tracebackhide__ = True
     with torch.no_grad():
-        expected = attempt(lambda: twins.eager(*_copied(call.args), **_copied(dict(call.kwargs))))
+        expected = attempt(
+            lambda: twins.eager(*_copied(call.args), **_copied(dict(call.kwargs)))
+        )
         actual = attempt(lambda: twins.applied(*call.args, **call.kwargs))
     if actual.error is not None:
         if not is_refusal(actual.error):
@@ -162,9 +164,7 @@ def assert_equal_or_refused(twins: Pair, call: Any) -> None:
     assert_parity(actual.value, expected.value, exact, strides=False)
 
 
-def assert_agrees_or_refuses(
-    make: Callable[[], Pair], calls: Iterable[Any]
-) -> None:
+def assert_agrees_or_refuses(make: Callable[[], Pair], calls: Iterable[Any]) -> None:
     """Assert that building is refused, or that every call is equal or refused.
 
     Args:
@@ -192,24 +192,19 @@ def attempt(function: Callable[[], Any]) -> Attempt:
     """Call `function`, and keep what it raises."""
     try:
         return Attempt(function(), None)
-    except Exception as error:  # noqa: BLE001: that is what it is for
+    except Exception as error:  # noqa: BLE001  # that is what it is for
         return Attempt(None, error)
 
 
-def built(impl: Adapter, module: nn.Module, call: Any, **how: Any) -> Pair:
-    """Export, compile and apply without the cache.
-
-    Args:
-        how: `dynamic` for export, `options` for compile.
-    """
+def built(
+    impl: Adapter, module: nn.Module, call: Any, *, dynamic: Dynamic | None = None
+) -> Pair:
+    """Export, compile and apply without the cache."""
     source = copy.deepcopy(module)
-    exported = impl.export(source, call, dynamic=how.get("dynamic"))
-    compiled = impl.compile(exported, options=how.get("options"))
+    compiled = impl.compile(impl.export(source, call, dynamic=dynamic))
     return Pair(module, applied_copy(impl, compiled, module))
 
 
 def _copied(arguments: Any) -> Any:
     """Copy arguments, so that code that writes into them cannot touch the other's."""
     return copy.deepcopy(arguments)
-
-

@@ -63,7 +63,7 @@ def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> A
 
 
 @_refusals()
-def compile(exported: Any, *, options: dict[str, Any] | None = None) -> Any:  # noqa: A001
+def compile(exported: Any, *, options: dict[str, Any] | None = None) -> Any:
     return aoti_ref.compile(exported, options=options)
 
 

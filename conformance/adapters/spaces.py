@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import torch
+
 from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 try:
     _version = version("spaces")
 except PackageNotFoundError as _missing:
-    _message = "the package `spaces` is not installed (pip install 'aoti-conformance[spaces]')"
+    _message = (
+        "the package `spaces` is not installed (pip install 'aoti-conformance[spaces]')"
+    )
     raise ImportError(_message) from _missing
 
 # At import spaces asks which CUDA torch was built for and keeps torch's initialiser,
@@ -34,7 +37,9 @@ except PackageNotFoundError as _missing:
 with (
     warnings.catch_warnings(),
     patch.object(torch.version, "cuda", torch.version.cuda or "13.0"),
-    patch.object(torch._C, "_cuda_init", getattr(torch._C, "_cuda_init", None), create=True),
+    patch.object(
+        torch._C, "_cuda_init", getattr(torch._C, "_cuda_init", None), create=True
+    ),
 ):
     warnings.simplefilter("ignore")
     from spaces.zero.torch import aoti
@@ -42,7 +47,7 @@ with (
 info = Info(
     name="spaces",
     version=_version,
-    url="https://pypi.org/project/spaces/",
+    url="https://huggingface.co/docs/hub/spaces-zerogpu",
     issues="https://huggingface.co/spaces/zero-gpu-explorers/README/discussions",
     packages=("spaces",),
 )
@@ -90,7 +95,7 @@ def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> A
 
 
 @_refusals()
-def compile(exported: Any, *, options: dict[str, Any] | None = None) -> InMemory:  # noqa: A001
+def compile(exported: Any, *, options: dict[str, Any] | None = None) -> InMemory:
     return InMemory(exported, options, aoti.aoti_compile(exported, options))
 
 

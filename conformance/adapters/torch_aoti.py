@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 import torch._inductor
+
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters._ranges import dims
 
@@ -30,7 +31,7 @@ capabilities = frozenset({"dynamic", "package"})
 _FILE = "model.pt2"
 
 
-def capture(module: nn.Module, method: str = "forward") -> NoReturn:
+def capture(_module: nn.Module, _method: str = "forward") -> NoReturn:
     raise Unsupported("torch has no verb that captures a call")
 
 
@@ -43,7 +44,7 @@ def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> A
         raise Refused(f"{type(error).__name__}: {error}") from error
 
 
-def compile(  # noqa: A001
+def compile(
     exported: ExportedProgram, *, options: dict[str, Any] | None = None
 ) -> bytes:
     with tempfile.TemporaryDirectory() as folder:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from conformance import device
 from conformance.adapter import Call, Range
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ class Block(nn.Module):
             nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
         )
 
-    def forward(
-        self, hidden_states: torch.Tensor, scale: float = 1.0
-    ) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
         entered.append(type(self).__name__)
         batch, tokens, width = hidden_states.shape
         qkv = self.qkv(self.norm(hidden_states))
@@ -51,7 +50,8 @@ class Block(nn.Module):
         mixed = functional.scaled_dot_product_attention(q, k, v)
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)
         hidden_states = hidden_states + scale * self.out(mixed)
-        return hidden_states + self.mlp(hidden_states)
+        result: torch.Tensor = hidden_states + self.mlp(hidden_states)
+        return result
 
 
 class Stack(nn.Module):
@@ -87,7 +87,8 @@ class Stack(nn.Module):
 def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     """Make a module in eval mode whose floating tensors are drawn from `seed`.
 
-    Buffers are drawn too; integers and booleans keep what `make` gave them.
+    They are drawn on the CPU and moved to the device under test. Buffers are drawn
+    too; integers and booleans keep what `make` gave them.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -97,12 +98,13 @@ def seeded(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
         if tensor.is_floating_point():
             drawn = torch.randn(tensor.shape, generator=generator) * 0.4
             tensor.data.copy_(drawn)
-    return module.requires_grad_(requires_grad=False)
+    return module.requires_grad_(requires_grad=False).to(device.chosen())
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     """Draw float32[shape] from a standard normal distribution."""
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return drawn.to(device.chosen())
 
 
 def hidden_states(tokens: int = 8, batch: int = 2, seed: int = 0) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""Implementations that each break one thing, to prove that the clauses bite."""
