@@ -159,8 +159,7 @@ class AppliedModel:
 
     def _slots(self, module: nn.Module, *, offloaded: bool = False) -> dict[str, Slot]:
         package = self.compiled.package
-        device = "" if offloaded else package.device
-        slots = resolve(module, package.constants, device)
+        slots = resolve(module, package.constants, offloaded=offloaded)
         for group in package.ties:
             tensors = {name: slots[name].get() for name in group}
             if len({t.data_ptr() for t in tensors.values() if t is not None}) > 1:
@@ -191,10 +190,16 @@ class AppliedModel:
         slots = self._slots(module)
         tensors = {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
         package = self.compiled.package
-        device = next(
-            (t.device for t in tensors.values()), torch.device(package.device)
-        )
-        literals = {n: t.to(device) for n, t in package.literals.items()}
+        main = torch.device(package.device)
+        devices = [t.device for t in tensors.values() if t.device.type == main.type]
+        device = devices[0] if devices else main
+        literals = {
+            c.name: package.literals[c.name].to(
+                device if c.device == main.type else "cpu"
+            )
+            for c in package.constants
+            if c.literal
+        }
         held = {name: tensor.detach() for name, tensor in tensors.items()} | literals
         # A runner of its own: the one before may be in use by another thread.
         runner = _inductor.new_runner(package.library(), device)

@@ -23,6 +23,8 @@ class Constant(NamedTuple):
         dtype: The name of its dtype, such as `bfloat16`.
         shape: Its sizes.
         stride: Its strides, in elements: the graph has them baked in.
+        device: The type of its device. A CUDA graph may want a table on the CPU,
+            which the module itself moves at every call.
         literal: Whether it is written in the module's code, so that no module
             holds it and the package carries its bytes.
     """
@@ -31,6 +33,7 @@ class Constant(NamedTuple):
     dtype: str
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    device: str
     literal: bool = False
 
     def spell(self) -> str:
@@ -41,7 +44,8 @@ class Constant(NamedTuple):
 def describe(name: str, tensor: torch.Tensor, *, literal: bool) -> Constant:
     """Describe a tensor as the constant `name`."""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    return Constant(name, dtype, tuple(tensor.shape), tuple(tensor.stride()), literal)
+    layout = tuple(tensor.shape), tuple(tensor.stride())
+    return Constant(name, dtype, *layout, tensor.device.type, literal)
 
 
 class Slot(NamedTuple):
@@ -77,14 +81,15 @@ def slots(module: nn.Module, names: Sequence[str]) -> dict[str, Slot]:
 
 
 def resolve(
-    module: nn.Module, constants: Sequence[Constant], device: str
+    module: nn.Module, constants: Sequence[Constant], *, offloaded: bool = False
 ) -> dict[str, Slot]:
     """Find a tensor of `module` for every constant, and hold it to the graph.
 
     Args:
         module: The module whose tensors are to be bound.
         constants: What the graph needs; literals are passed over.
-        device: The type of the device that the graph was compiled for.
+        offloaded: Whether the weights are away and come back for the call, so that
+            their present device says nothing.
 
     Returns:
         For each constant's name the place where its tensor hangs.
@@ -95,14 +100,14 @@ def resolve(
     wanted = [constant for constant in constants if not constant.literal]
     found = slots(module, [constant.name for constant in wanted])
     tensors = {name: slot.get() for name, slot in found.items()}
-    faults = [f for constant in wanted for f in _faults(constant, tensors, device)]
+    faults = [f for constant in wanted for f in _faults(constant, tensors, offloaded)]
     if faults:
         raise WeightMismatch(type(module).__name__, len(wanted), tuple(faults))
     return found
 
 
 def _faults(
-    constant: Constant, tensors: Mapping[str, torch.Tensor | None], device: str
+    constant: Constant, tensors: Mapping[str, torch.Tensor | None], offloaded: bool
 ) -> list[Fault]:
     name, want, tensor = constant.name, constant.spell(), tensors.get(constant.name)
     if tensor is None:
@@ -118,8 +123,9 @@ def _faults(
     elif not _same_layout(tensor, constant):
         detail = f"wants strides {constant.stride}, found {tuple(tensor.stride())}"
         faults.append(Fault("stride", name, detail))
-    if device and tensor.device.type != device:
-        faults.append(Fault("device", name, f"wants {device}, found {tensor.device}"))
+    if not offloaded and tensor.device.type != constant.device:
+        detail = f"wants {constant.device}, found {tensor.device}"
+        faults.append(Fault("device", name, detail))
     return faults
 
 

@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
@@ -111,7 +112,10 @@ def run_forked(function: Callable[[], Any], *, deadline_s: float) -> Ending:
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stacks:
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # xdist's worker has a thread that waits for its controller, no more.
+            warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             os.close(reading)
             _child(function, writing, stacks)
