@@ -11,27 +11,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from conformance.adapters import reference
+from conformance.meta.mutants._applied import altered, as_it_was, on_a_copy
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
-
-
-def altered(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Apply as the reference does, then pass every tensor of a result to `change`."""
-
-    def apply(compiled: Any, module: nn.Module) -> None:
-        reference.apply(compiled, module)
-        answer = module.forward
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            return pytree.tree_map_only(torch.Tensor, change, answer(*args, **kwargs))
-
-        module.forward = forward
-
-    return apply
 
 
 def _drift(x: torch.Tensor) -> torch.Tensor:
@@ -89,19 +75,6 @@ def _drifts_step_by_step(compiled: Any, module: nn.Module) -> None:
     module.forward = forward
 
 
-def _on_a_copy(prepare: Callable[[nn.Module], None]) -> Any:
-    """Apply to a copy of the module, with weights that `prepare` has changed."""
-
-    def apply(compiled: Any, module: nn.Module) -> None:
-        stale = copy.deepcopy(module)
-        prepare(stale)
-        reference.apply(compiled, stale)
-        module.forward = stale.forward
-        module.held_by_mutant = [stale]  # type: ignore[assignment]
-
-    return apply
-
-
 def _first_block_for_all(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, torch.nn.ModuleList):
@@ -109,14 +82,10 @@ def _first_block_for_all(module: nn.Module) -> None:
                 block.load_state_dict(child[0].state_dict(), strict=False)
 
 
-def _as_it_was(module: nn.Module) -> None:
-    module.eval()
-
-
 NUM_07_disguise = mutant("NUM-07", apply=_eager_in_disguise)
 NUM_07_drift = mutant("NUM-07", apply=_drifts_step_by_step)
-NUM_08_stale = mutant("NUM-08", apply=_on_a_copy(_as_it_was))
-NUM_08_first = mutant("NUM-08", apply=_on_a_copy(_first_block_for_all))
+NUM_08_stale = mutant("NUM-08", apply=on_a_copy(as_it_was))
+NUM_08_first = mutant("NUM-08", apply=on_a_copy(_first_block_for_all))
 NUM_09 = mutant("NUM-09", apply=altered(_coarse_bfloat16))
 
 

@@ -1,0 +1,327 @@
+"""Mutants of the chapter APP: applies that forget, copy, drop or pretend."""
+
+from __future__ import annotations
+
+import copy
+import os
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from aoti_ref._hooks import inner_method
+from conformance.adapter import Refused
+from conformance.adapters import reference
+from conformance.meta.mutants._applied import (
+    Held,
+    afterwards,
+    altered,
+    as_it_was,
+    on_a_copy,
+)
+from conformance.meta.mutants._make import mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _wrong_at_the_end(x: torch.Tensor) -> torch.Tensor:
+    return x + 1e-3 if x.ndim == 3 and x.shape[1] == 24 else x
+
+
+APP_01_drift = mutant("APP-01", apply=altered(lambda x: x + 1e-3))
+APP_01_end = mutant("APP-01", apply=altered(_wrong_at_the_end))
+
+
+def _eager_in_disguise(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, copy.deepcopy(module))
+
+
+APP_02 = mutant("APP-02", apply=_eager_in_disguise)
+
+
+def _half_before_refusing(compiled: Any, module: nn.Module) -> None:
+    module.forward = types.MethodType(type(module).forward, module)  # type: ignore[assignment]
+    reference.apply(compiled, module)
+    del module.forward
+    reference.apply(compiled, module)
+
+
+def _trusting(compiled: Any, module: nn.Module) -> None:
+    try:
+        reference.apply(compiled, module)
+    except Refused:
+        module.forward = types.MethodType(type(module).forward, module)  # type: ignore[assignment]
+
+
+APP_03_half = mutant("APP-03", apply=_half_before_refusing)
+APP_03_trusting = mutant("APP-03", apply=_trusting)
+
+
+def _floats_only(module: nn.Module) -> None:
+    for name, buffer in module.named_buffers():
+        if not buffer.is_floating_point():
+            module.get_buffer(name).data = buffer.float()
+
+
+def _floats_after(compiled: Any, module: nn.Module) -> None:
+    twin = copy.deepcopy(module)
+    reference.apply(compiled, twin)
+    module.forward = Held(twin)
+    _floats_only(module)
+
+
+APP_04 = mutant("APP-04", apply=_floats_after)
+
+
+def _all_parameters(compiled: Any, module: nn.Module) -> None:
+    twin = copy.deepcopy(module)
+    reference.apply(compiled, twin)
+    module.forward = Held(twin)
+    for name, buffer in list(module.named_buffers()):
+        if buffer.is_floating_point():
+            delattr(module, name)
+            module.register_parameter(name, nn.Parameter(buffer, requires_grad=False))
+
+
+def _unties(module: nn.Module) -> None:
+    for child in module.children():
+        if isinstance(child, nn.Linear):
+            child.weight = nn.Parameter(child.weight.clone(), requires_grad=False)
+
+
+def _on_twin_then(change: Callable[[nn.Module], None]) -> Any:
+    def apply(compiled: Any, module: nn.Module) -> None:
+        twin = copy.deepcopy(module)
+        reference.apply(compiled, twin)
+        module.forward = Held(twin)
+        change(module)
+
+    return apply
+
+
+APP_05_parameters = mutant("APP-05", apply=_all_parameters)
+APP_05_ties = mutant("APP-05", apply=_on_twin_then(_unties))
+
+
+def _loses_config(module: nn.Module) -> None:
+    module.__dict__.pop("config", None)
+    module.config = {}  # type: ignore[assignment]
+
+
+def _starts_training(module: nn.Module) -> None:
+    applied = module.forward
+    module.training = True
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        module.training = False
+        try:
+            return applied(*args, **kwargs)
+        finally:
+            module.training = True
+
+    module.forward = forward
+
+
+APP_06_config = mutant("APP-06", apply=afterwards(_loses_config))
+APP_06_training = mutant("APP-06", apply=afterwards(_starts_training))
+
+
+def _hides_the_signature(module: nn.Module) -> None:
+    applied = module.forward
+    module.forward = lambda *args, **kwargs: applied(*args, **kwargs)
+
+
+APP_07 = mutant("APP-07", apply=afterwards(_hides_the_signature))
+
+
+def _drops_hooks(module: nn.Module) -> None:
+    module._forward_hooks.clear()
+    module._forward_pre_hooks.clear()
+    applied = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        module._forward_hooks.clear()
+        return applied(*args, **kwargs)
+
+    module.forward = forward
+
+
+def _deaf_to_children(compiled: Any, module: nn.Module) -> None:
+    twin = copy.deepcopy(module)
+    for child in twin.modules():
+        child._forward_hooks.clear()
+    reference.apply(compiled, twin)
+    module.forward = Held(twin)
+
+
+APP_08 = mutant("APP-08", apply=afterwards(_drops_hooks))
+APP_09 = mutant("APP-09", apply=_deaf_to_children)
+
+
+def _empties(module: nn.Module) -> None:
+    for parameter in module.parameters():
+        parameter.data = torch.empty(0)
+
+
+APP_10 = mutant("APP-10", apply=_on_twin_then(_empties))
+APP_11 = mutant("APP-11", apply=on_a_copy(as_it_was))
+APP_12 = mutant("APP-12", apply=on_a_copy(as_it_was))
+APP_13 = mutant("APP-13", apply=on_a_copy(as_it_was))
+
+
+def _forgets_to_restore(module: nn.Module) -> None:
+    if "forward" not in vars(module):
+        raise Refused("nothing was applied")
+
+
+def _always_restores(module: nn.Module) -> None:
+    vars(module).pop("forward", None)
+
+
+APP_14_forgets = mutant("APP-14", restore=_forgets_to_restore)
+APP_14_always = mutant("APP-14", restore=_always_restores)
+APP_15 = mutant("APP-15", apply=_on_twin_then(_empties))
+
+
+class _Shared(Held):
+    """Copies share what they run."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        return self
+
+
+def _copies_share(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    twin = copy.deepcopy(module)
+    for name, parameter in twin.named_parameters():
+        parameter.data = module.get_parameter(name).data
+    module.forward = _Shared(twin)
+
+
+APP_16 = mutant("APP-16", apply=_copies_share)
+
+
+class _Forgetful:
+    """Comes out of pickle with weights of its own invention."""
+
+    def __init__(self, applied: Any) -> None:
+        self.applied = applied
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.applied(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return _zeros, ()
+
+
+def _zeros() -> Any:
+    return torch.zeros_like
+
+
+def _pickles_badly(module: nn.Module) -> None:
+    module.forward = _Forgetful(module.forward)
+
+
+APP_17 = mutant("APP-17", apply=afterwards(_pickles_badly))
+
+_ME = os.getpid()
+
+
+def _loads_at_home_only(folder: Path) -> Any:
+    if (folder / "maker").read_text() != str(os.getpid()):
+        message = "module 'torch._inductor' has no attribute 'codecache'"
+        raise AttributeError(message)
+    return reference.load(folder)
+
+
+def _signs(compiled: Any, folder: Path) -> None:
+    reference.save(compiled, folder)
+    (folder / "maker").write_text(str(os.getpid()))
+
+
+APP_18 = mutant("APP-18", load=_loads_at_home_only, save=_signs)
+
+
+def _probes_the_compiler(folder: Path) -> Any:
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    get_cpp_compiler()
+    return reference.load(folder)
+
+
+APP_19 = mutant("APP-19", load=_probes_the_compiler)
+APP_20 = mutant("APP-20", apply=on_a_copy(as_it_was))
+
+_kept: list[nn.Module] = []
+
+APP_21 = mutant("APP-21", apply=afterwards(_kept.append))
+
+_first: dict[type, Any] = {}
+
+
+def _first_module_for_all(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    kept = _first.setdefault(type(module), copy.deepcopy(module))
+    module.forward = Held(kept)
+
+
+APP_22 = mutant("APP-22", apply=_first_module_for_all)
+
+
+def _over_the_wrapper(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    inner = inner_method(module, "forward")
+    module.forward = getattr(module, inner)
+
+
+APP_23 = mutant("APP-23", apply=_over_the_wrapper)
+
+
+def _wraps_twice(compiled: Any, module: nn.Module) -> None:
+    before = vars(module).get("forward")
+    reference.apply(compiled, module)
+    if before is not None:
+        applied = module.forward
+        module.forward = lambda *args: applied(before(*args))
+
+
+APP_24 = mutant("APP-24", apply=_wraps_twice)
+
+
+class _AlwaysEval(Held):
+    """Answers in training mode as if it were not."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.module.eval()
+        return super().__call__(*args, **kwargs)
+
+
+def _ignores_training(compiled: Any, module: nn.Module) -> None:
+    twin = copy.deepcopy(module)
+    reference.apply(compiled, twin)
+    module.forward = _AlwaysEval(twin)
+
+
+APP_25 = mutant("APP-25", apply=_ignores_training)
+
+
+def _sulks(module: nn.Module) -> None:
+    applied = module.forward
+    hurt: list[Exception] = []
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if hurt:
+            raise hurt[0]
+        try:
+            return applied(*args, **kwargs)
+        except Exception as error:
+            hurt.append(error)
+            raise
+
+    module.forward = forward
+
+
+APP_26 = mutant("APP-26", apply=afterwards(_sulks))
