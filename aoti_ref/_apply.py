@@ -22,13 +22,15 @@ from aoti_ref._errors import (
     TrainingMode,
     WeightMismatch,
 )
-from aoti_ref._hooks import inner_method, refuse_inner_hooks
+from aoti_ref._hooks import Children, inner_method
 from aoti_ref._weights import Slot, resolve
 
 if TYPE_CHECKING:
     from torch import nn
 
-_NOTHING = "nothing"  # the instance had no attribute of its own: the class's served
+# Where a tensor hangs, the tensor, and what its memory was when it was bound.
+_Bound = tuple[Slot, torch.Tensor, int, torch.dtype, torch.Size]
+_NOTHING = None  # the instance had no attribute of its own: the class's served
 
 
 def apply(
@@ -48,24 +50,21 @@ def apply(
 
     Raises:
         WeightMismatch: A weight is missing or does not fit; all of them named.
-        HookedModule: Hooks hang on its children, which compiled code would skip.
+        HookedModule: Hooks hang on its children, which compiled code would skip. It
+            is raised by a call if they, or other children, come later.
         TrainingMode: `module` is in training mode.
         BadCall: The method does not take the arguments that the graph needs.
     """
     if not isinstance(compiled, CompiledModel):
         message = f"compiled must be a CompiledModel, found {type(compiled).__name__}"
         raise TypeError(message)
-    name = type(module).__name__
-    training = tuple(n for n, child in module.named_modules() if child.training)
-    if training:
-        raise TrainingMode(name, training)
-    refuse_inner_hooks(module)
+    children = Children(module)
     inner = inner_method(module, method)
     before = module.__dict__.get(inner, _NOTHING)
     signature = inspect.signature(getattr(module, inner))
     if isinstance(before, AppliedModel):
         before = before.before
-    applied = AppliedModel(compiled, module, inner, before, signature)
+    applied = AppliedModel(compiled, module, inner, before, signature, children.layout)
     applied.refuse_misfit(module)
     setattr(module, inner, applied)
 
@@ -100,6 +99,7 @@ class AppliedModel:
         inner: str,
         before: Any,
         signature: inspect.Signature,
+        layout: dict[str, tuple[type, bool]],
     ) -> None:
         self.compiled = compiled
         self.before = before
@@ -107,12 +107,14 @@ class AppliedModel:
         self.__signature__ = signature
         self._module = weakref.ref(module)
         self._inner = inner
+        self._layout = layout
         self._contract = compiled.package.contract
         self._check = Checker(self._contract, signature, type(module).__name__)
         self._result = _tree.load_result(self._contract.result)
         self._lock = threading.Lock()
         self._runner: _inductor.Runner | None = None
-        self._bound: list[tuple[Slot, torch.Tensor, int]] = []
+        self._children: Children | None = None
+        self._bound: list[_Bound] = []
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -123,7 +125,8 @@ class AppliedModel:
             for p in self.__signature__.parameters.values()
         ]
         signature = inspect.Signature(bare)
-        parts = self.compiled, self._module(), self._inner, self.before, signature
+        module, inner = self._module(), self._inner
+        parts = self.compiled, module, inner, self.before, signature, self._layout
         return AppliedModel, parts
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -132,6 +135,7 @@ class AppliedModel:
         Raises:
             BadCall: The call breaks the contract, with all that is wrong.
             WeightMismatch: The module's weights no longer fit the graph.
+            HookedModule: Its children were hooked or exchanged since `apply`.
             TrainingMode, AutocastActive: Eager code would do something else.
         """
         module = self._module()
@@ -181,12 +185,21 @@ class AppliedModel:
             return self._runner
 
     def _still_bound(self) -> bool:
-        return all(
-            slot.owner.get(slot.key) is tensor and tensor.data_ptr() == address
-            for slot, tensor, address in self._bound
+        # An address alone may have been freed and given to a tensor of another type.
+        return (
+            self._children is not None
+            and self._children.unchanged()
+            and all(
+                owner.get(key) is tensor
+                and tensor.data_ptr() == address
+                and tensor.dtype is dtype
+                and tensor.shape == shape
+                for (owner, key), tensor, address, dtype, shape in self._bound
+            )
         )
 
     def _rebind(self, module: nn.Module) -> None:
+        children = Children(module, self._layout)
         slots = self._slots(module)
         tensors = {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
         package = self.compiled.package
@@ -207,7 +220,10 @@ class AppliedModel:
         constants = {name: held[fqn] for name, fqn in names.items()}
         runner.update_constant_buffer(constants, False, True, True)
         self._literals = literals  # the runner keeps addresses, not tensors
-        self._bound = [(slots[n], t, t.data_ptr()) for n, t in tensors.items()]
+        self._children = children
+        self._bound = [
+            (slots[n], t, t.data_ptr(), t.dtype, t.shape) for n, t in tensors.items()
+        ]
         self._runner = runner
 
     def _structured(self, outputs: list[torch.Tensor]) -> Any:

@@ -41,7 +41,10 @@ def snapshot(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Call:
         if not isinstance(leaf, torch.Tensor):
             return leaf
         if id(leaf) not in copies:
-            copies[id(leaf)] = leaf.detach().clone().requires_grad_(leaf.requires_grad)
+            # A copy made in inference mode could never take part in autograd.
+            with torch.inference_mode(mode=False):
+                copied = leaf.detach().clone().requires_grad_(leaf.requires_grad)
+            copies[id(leaf)] = copied
         return copies[id(leaf)]
 
     return Call(pytree.tree_map(copy, args), pytree.tree_map(copy, dict(kwargs)))

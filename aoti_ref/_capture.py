@@ -73,7 +73,10 @@ def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
         try:
             yield call
         except Stop:
-            _close_hook(module)
+            pass
+        finally:
+            if recorded and inner != method:
+                _close_hook(module)
     if not recorded:
         raise NeverCalled(type(module).__name__, method)
 
@@ -147,6 +150,5 @@ def _open_bars() -> set[Any]:
 
 def _close_hook(module: nn.Module) -> None:
     """End what accelerate's hook began: weights that it brought go back."""
-    hook: Any = getattr(module, "_hf_hook", None)
-    if hook is not None:
-        hook.post_forward(module, ())
+    hook: Any = module._hf_hook
+    hook.post_forward(module, ())

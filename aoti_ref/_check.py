@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _tree
+from aoti_ref import _conditions, _tree
 from aoti_ref._call import spell, spell_value
 from aoti_ref._contract import Contract, Size, TensorSpec
 from aoti_ref._errors import AutocastActive, BadCall, Fault
@@ -84,7 +84,7 @@ class Checker:
         for name, value in bound.arguments.items():
             kind = self.signature.parameters[name].kind
             if kind is inspect.Parameter.VAR_POSITIONAL:
-                given |= {f"{name}[{i}]": item for i, item in enumerate(value)}
+                given |= {f"{name}_{i}": item for i, item in enumerate(value)}
             elif kind is inspect.Parameter.VAR_KEYWORD:
                 given |= value
             else:
@@ -121,6 +121,8 @@ class Checker:
             elif not same(leaf, spec.value):
                 wanted, found = spell_value(spec.value), spell_value(leaf)
                 faults.append(Fault("value", path, f"wants {wanted}, found {found}"))
+        if not faults:
+            self._check_conditions(sizes, faults)
         if self.contract.mutates_inputs and not faults:
             self._check_aliases(inputs, faults)
         return inputs
@@ -183,6 +185,18 @@ class Checker:
             if first != root:
                 detail = f"wants {spelled} with {symbol.name} = {first} as in {seen}"
                 faults.append(Fault("shared", where, f"{detail}, found {size}"))
+
+    def _check_conditions(
+        self, sizes: Mapping[str, tuple[int, str]], faults: list[Fault]
+    ) -> None:
+        roots = {symbol: root for symbol, (root, _) in sizes.items()}
+        for text in self.contract.conditions:
+            if not _conditions.held(text, roots):
+                names = {s: self.contract.symbols[s].name for s in roots}
+                spoken = sorted(_conditions.symbols(text))
+                found = ", ".join(f"{names[s]} = {roots[s]}" for s in spoken)
+                detail = f"wants {_conditions.spell(text, names)}, found {found}"
+                faults.append(Fault("condition", "(call)", detail))
 
     def _laid_out(
         self, leaf: torch.Tensor, spec: TensorSpec, path: str, faults: list[Fault]

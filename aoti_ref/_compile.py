@@ -100,24 +100,27 @@ def compile(  # used qualified, as re.compile is
     _own_constants(graph, program)
     _drop_constant_outputs(graph)
     args, kwargs = program.example_inputs or ((), {})
-    try:
-        with torch.no_grad():
-            files = _inductor.aot_compile(graph, args, kwargs, merged)
-    except Exception as error:
-        raise NotCompilable(name, _reason(error)) from error
-    for file in files:
-        if file.suffix == ".so":
-            clear_executable_stack(file)
     tensors = _tensors(program)
     literals = {n: t for n, t in tensors.items() if n.startswith(_LITERAL)}
-    archive = _package.build(
-        files,
-        contract,
-        [describe(n, t, literal=n in literals) for n, t in tensors.items()],
-        _ties(tensors),
-        literals,
-        _device(tensors, contract),
-    )
+    # In the compiler's cache another process may be writing files of these names.
+    with tempfile.TemporaryDirectory(prefix="aoti_ref_") as folder:
+        merged[_inductor.OUTPUT] = folder
+        try:
+            with torch.no_grad():
+                files = _inductor.aot_compile(graph, args, kwargs, merged)
+        except Exception as error:
+            raise NotCompilable(name, _reason(error)) from error
+        for file in files:
+            if file.suffix == ".so":
+                clear_executable_stack(file)
+        archive = _package.build(
+            files,
+            contract,
+            [describe(n, t, literal=n in literals) for n, t in tensors.items()],
+            _ties(tensors),
+            literals,
+            _device(tensors, contract),
+        )
     return CompiledModel(archive)
 
 

@@ -13,7 +13,7 @@ from torch.export.graph_signature import (
     TensorArgument,
 )
 
-from aoti_ref import _tree
+from aoti_ref import _conditions, _tree
 from aoti_ref._call import spell
 from aoti_ref._errors import NotCompilable
 
@@ -84,6 +84,7 @@ class Contract:
         arguments: For each argument by name, the tree of its value.
         leaves: The leaves of all arguments, in the order of the trees.
         symbols: The dimensions that vary, by the graph's own names.
+        conditions: What must hold between them, such as `s0 <= s1`.
         outputs: For each flat output a dtype's name, one of PYTHON_NUMBERS, or a
             ValueSpec.
         result: The structure of the result, as `_tree.dump_result` writes it.
@@ -94,6 +95,7 @@ class Contract:
     arguments: dict[str, _tree.Tree]
     leaves: tuple[Leaf, ...]
     symbols: dict[str, Symbol]
+    conditions: tuple[str, ...]
     outputs: tuple[str | ValueSpec, ...]
     result: str
     mutates_inputs: bool
@@ -151,6 +153,7 @@ def derive(program: ExportedProgram, module: str) -> Contract:
         arguments=arguments,
         leaves=tuple(leaves),
         symbols={name: symbols[name] for name in sorted(used)},
+        conditions=_conditions.derive(program, used),
         outputs=_outputs(program, nodes, module),
         result=result,
         mutates_inputs=_mutates_inputs(program),
@@ -163,7 +166,7 @@ def _arguments(program: ExportedProgram) -> dict[str, _tree.Tree]:
     signature = program.module_call_graph[0].signature
     names = list((signature.forward_arg_names if signature else None) or ())
     names = names[: len(positional)]
-    names += [f"args[{i}]" for i in range(len(names), len(positional))]
+    names += [f"args_{i}" for i in range(len(names), len(positional))]
     names += kwargs.context
     pairs = zip(names, positional + named, strict=True)
     return {name: _tree.draw(spec) for name, spec in pairs}

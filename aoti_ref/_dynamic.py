@@ -55,9 +55,12 @@ def dimensions(
     flat = {n: v for n, v in arguments.items() if n not in gathered}
     for name in gathered & arguments.keys():
         flat |= arguments[name]
-    for name in dynamic:
+    for name, table in dynamic.items():
         if name not in flat:
             raise UnknownArgument(name, tuple(flat))
+        parameter = signature.parameters.get(name)
+        if parameter and parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            raise BadRange(name, f"no range, because it is *{name}", repr(table))
     dims = Dimensions({})
     tables = {n: _read(dynamic.get(n), v, n, dims.places) for n, v in flat.items()}
     for name, value in arguments.items():

@@ -2,7 +2,7 @@
 
     AotiError
     ├── NeverCalled             capture: the block did not call the module
-    ├── HookedModule            capture, apply: hooks that compiled code would skip
+    ├── HookedModule            capture, apply, a call: what compiled code skips
     ├── UnknownArgument         export: a range for an argument that is not there
     ├── BadRange                export: a range that the example call contradicts
     ├── TrainingMode            export, call: the module is in training mode
@@ -71,11 +71,11 @@ class NeverCalled(AotiError):
 
 
 class HookedModule(AotiError):
-    """Hooks hang on the module that compiled code would skip.
+    """A module has hooks, or children, that compiled code would skip.
 
-    >>> print(HookedModule("Block", ("proj: _forward_hooks",)))
-    Block has hooks that compiled code would skip: proj: _forward_hooks
-    Remove them first, or compile without them.
+    >>> print(HookedModule("Block", ("proj: _forward_hooks", "out: Lora for Linear")))
+    Block has what compiled code would skip: proj: _forward_hooks, out: Lora for Linear
+    Remove it first, or compile the module as it is now.
     """
 
     def __init__(self, module: str, hooks: tuple[str, ...]) -> None:
@@ -85,8 +85,9 @@ class HookedModule(AotiError):
 
     def __str__(self) -> str:
         return (
-            f"{self.module} has hooks that compiled code would skip: "
-            f"{', '.join(self.hooks)}\nRemove them first, or compile without them."
+            f"{self.module} has what compiled code would skip: "
+            f"{', '.join(self.hooks)}\n"
+            "Remove it first, or compile the module as it is now."
         )
 
 

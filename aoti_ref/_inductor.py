@@ -16,9 +16,13 @@ import torch._inductor.codecache  # 2.10 forgets it when a cold process loads
 import torch._inductor.config
 import torch._inductor.exc
 import torch.fx.experimental._config as fx_config
+from torch.fx.experimental import proxy_tensor
+from torch.utils._sympy.printers import PythonPrinter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+OUTPUT = "aot_inductor.output_path"
 
 # Without these a package would hold weights, fold all-equal parameters into
 # literals, or inline small ones: they could not be updated afterwards.
@@ -29,7 +33,9 @@ PROMISES: Mapping[str, Any] = {
     "always_keep_tensor_constants": True,
     "joint_graph_constant_folding": False,
     "freezing": False,
+    OUTPUT: "",  # `compile` has a folder of its own
 }
+_METADATA = "aot_inductor.metadata"
 
 
 class Runner(Protocol):
@@ -67,8 +73,38 @@ def aot_compile(
     options: dict[str, Any],
 ) -> list[Path]:
     """Compile `graph` and list the files that make its package."""
-    files: Any = torch._inductor.aot_compile(graph, args, kwargs, options=options)
+    # Inductor writes what it finds out about the machine into this very dict.
+    found = options.get(_METADATA, torch._inductor.config.aot_inductor.metadata)
+    options = {**options, _METADATA: dict(found)}
+    try:
+        files: Any = torch._inductor.aot_compile(graph, args, kwargs, options=options)
+    finally:
+        _forget_traces()
     return [Path(file) for file in files if isinstance(file, str)]
+
+
+def _forget_traces() -> None:
+    """Let go of the last program that was exported: torch keeps it to debug leaks."""
+    kept = getattr(proxy_tensor, "_FAKE_TENSOR_ID_TO_PROXY_MAP_FOR_EXPORT", {})
+    kept.clear()
+
+
+def conditions(size: torch.SymInt, symbols: set[str]) -> list[str]:
+    """Write what export took for granted about `symbols`, as Python over their names.
+
+    Args:
+        size: Any size of the program that varies.
+        symbols: The names of the symbols that matter.
+    """
+    shapes = size.node.shape_env
+    texts: list[str] = []
+    for guard in shapes.guards:
+        condition = shapes.simplify(guard.expr)
+        names = {str(symbol) for symbol in condition.free_symbols}
+        # What is demanded of one symbol alone is in that symbol's range.
+        if len(names) > 1 and names <= symbols:
+            texts.append(PythonPrinter().doprint(condition))
+    return texts
 
 
 def compiler_missing(error: BaseException) -> bool:

@@ -89,8 +89,8 @@ class Package:
         self.contract = _decode_contract(manifest["contract"])
         self.device: str = manifest["device"]
         self.constants = [
-            Constant(name, dtype, tuple(shape), tuple(stride), literal)
-            for name, dtype, shape, stride, literal in manifest["constants"]
+            Constant(name, dtype, tuple(shape), tuple(stride), device, literal)
+            for name, dtype, shape, stride, device, literal in manifest["constants"]
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.literals = {
@@ -196,6 +196,7 @@ def _encode_contract(contract: Contract) -> dict[str, Any]:
             for leaf in contract.leaves
         ],
         "symbols": {name: list(symbol) for name, symbol in contract.symbols.items()},
+        "conditions": contract.conditions,
         "outputs": [
             _encode_value(output) if isinstance(output, ValueSpec) else output
             for output in contract.outputs
@@ -247,6 +248,7 @@ def _decode_contract(found: dict[str, Any]) -> Contract:
         arguments=found["arguments"],
         leaves=tuple(_decode_leaf(leaf) for leaf in found["leaves"]),
         symbols={name: Symbol(*symbol) for name, symbol in found["symbols"].items()},
+        conditions=tuple(found["conditions"]),
         outputs=tuple(_decode_leaf(output) for output in found["outputs"]),
         result=found["result"],
         mutates_inputs=found["mutates_inputs"],
