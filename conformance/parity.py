@@ -204,7 +204,10 @@ def _rms(x: torch.Tensor) -> float:
 
 
 def _leaves(tree: Any) -> list[tuple[str, Any]]:
-    found, _ = pytree.tree_flatten_with_path(tree)
+    try:
+        found, _ = pytree.tree_flatten_with_path(tree)
+    except ValueError:  # diffusers registers its outputs without names of paths
+        return [(f"leaf {n}", leaf) for n, leaf in enumerate(pytree.tree_leaves(tree))]
     return [(f"result{pytree.keystr(path)}", leaf) for path, leaf in found]
 
 

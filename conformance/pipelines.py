@@ -148,7 +148,12 @@ def _case_of(name: str, pipe: Any) -> Case:
 
 
 def _clone(leaf: Any) -> Any:
-    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
+    """Copy a tensor with its storage, so that strides and overlaps are the same."""
+    if not isinstance(leaf, torch.Tensor):
+        return leaf
+    copied = torch.empty(0, dtype=leaf.dtype, device=leaf.device)
+    storage = leaf.untyped_storage().clone()
+    return copied.set_(storage, leaf.storage_offset(), leaf.shape, leaf.stride())
 
 
 @contextmanager

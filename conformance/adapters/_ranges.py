@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch.export import Dim
 
-from conformance.adapter import Range
+from conformance.adapter import Range, Refused
 
 if TYPE_CHECKING:
     from conformance.adapter import Dynamic
+
+
+def _dim(found: Range) -> Dim:
+    try:
+        return Dim(found.name, min=found.min, max=found.max)
+    except AssertionError as error:  # torch's way to refuse it
+        raise Refused(str(error)) from error
 
 
 def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
@@ -21,9 +28,7 @@ def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
 
     def exchange(found: Any) -> Any:
         if isinstance(found, Range):
-            root = known.setdefault(
-                found.name, Dim(found.name, min=found.min, max=found.max)
-            )
+            root = known.setdefault(found.name, _dim(found))
             return root if found.times == 1 else found.times * root
         if isinstance(found, Mapping):
             return {key: exchange(value) for key, value in found.items()}
