@@ -1,4 +1,4 @@
-"""What clauses run in a process that knows nothing: load a package, apply it, call it."""
+"""What clauses run in a process that knows nothing: load a model, apply it, call it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,17 @@ def answer(adapter: str, folder: str, seed: int) -> list[Any]:
     return called(module, seed)
 
 
-def unpickled(path: str, seed: int) -> list[Any]:
+def unpickled_module(_adapter: str, path: str, seed: int) -> list[Any]:
     """Unpickle an applied Kinds, and call it."""
     torch.set_num_threads(1)
-    module = pickle.loads(Path(path).read_bytes())  # noqa: S301  # our own file
+    return called(pickle.loads(Path(path).read_bytes()), seed)  # noqa: S301  # our own
+
+
+def unpickled_compiled(adapter: str, path: str, seed: int) -> list[Any]:
+    """Unpickle a compiled model, apply it to a Kinds of `seed`, and call it."""
+    torch.set_num_threads(1)
+    module = blocks.seeded(applying.Kinds, seed)
+    load(adapter).apply(pickle.loads(Path(path).read_bytes()), module)  # noqa: S301
     return called(module, seed)
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.adapter import Refused
+from conformance.clauses._captures import first_latents, records
 from conformance.models.capture import Pipeline, Tripwire, retrying, swallowing
 from conformance.spec import clause
 from conformance.workbench import refuses
@@ -21,20 +22,6 @@ if TYPE_CHECKING:
     from conformance.adapter import Adapter, CapturesCalls
 
 ROBUST = pytest.mark.parametrize("around", [swallowing, retrying])
-
-
-def captured_or_refused(impl: Adapter, pipeline: Pipeline) -> list[Any]:
-    """Capture a run of the pipeline; nothing, where that is refused."""
-    try:
-        with impl.capture(pipeline.model) as record:
-            pipeline()
-    except Refused:
-        return []
-    return [record]
-
-
-def first_latents(seed: int = 0) -> torch.Tensor:
-    return torch.randn(2, 4, generator=torch.Generator().manual_seed(seed))
 
 
 @clause("CAP-01")
@@ -62,9 +49,9 @@ def test_a_swallowed_stop_is_no_empty_call(
 ) -> None:
     pipeline = Pipeline(Tripwire(), around)
 
-    records = captured_or_refused(impl, pipeline)
+    recorded = records(impl, pipeline.model, pipeline)
 
-    for record in records:
+    for record in recorded:
         assert record.kwargs == {"scale": 0.5}
         assert torch.equal(record.args[0], first_latents())
 
@@ -135,6 +122,18 @@ def test_keywords_stay_keywords(impl: Adapter) -> None:
     assert list(record.kwargs) == ["scale", "x"]
 
 
+@clause("CAP-04")
+def test_a_tensor_given_twice_is_one_tensor(impl: Adapter) -> None:
+    module, x = Tripwire(), torch.ones(2)
+
+    with impl.capture(module) as record:
+        module(x, extra=[x, x.clone()])
+
+    first, second = record.kwargs["extra"]
+    assert first is record.args[0]
+    assert second is not record.args[0]
+
+
 @clause("CAP-14")
 def test_every_call_is_recorded_and_made(impl: CapturesCalls) -> None:
     module = Tripwire()
@@ -201,9 +200,11 @@ def test_another_method_is_captured(impl: Adapter) -> None:
 
 @clause("CAP-16")
 def test_a_method_that_does_not_exist_is_an_error_that_names_it(impl: Adapter) -> None:
-    module = Tripwire()
+    module, entered = Tripwire(), []
+    missing = pytest.raises((AttributeError, Refused), match="decoed")
 
-    with pytest.raises(Exception, match="decoed"), impl.capture(module, "decoed"):
-        module(torch.ones(1))
+    with missing, impl.capture(module, "decoed"):
+        entered.append("the block")
 
+    assert entered == []
     assert "decoed" not in vars(module)

@@ -75,11 +75,12 @@ def hunt(path: str, clause: str, cache: str) -> Verdict:
 
         ending = isolated.run_forked(run, deadline_s=1200)
         name = path.rpartition(":")[2]
-        if not report.exists() or ending.kind != "answer":
+        try:
+            ran = results.read(report).results
+        except (OSError, results.BrokenResults):
             output = (Path(folder) / "output").read_text(errors="replace")
             last = (output.strip().splitlines() or [ending.kind])[-1]
             return Verdict(name, clause, killed=False, by=last, seconds=0.0)
-        ran = results.read(report).results
     killers = [result for result in ran if result.outcome in KILLS]
     by = killers[0].id.rpartition("::")[2] if killers else _told(ran)
     seconds = time.monotonic() - began

@@ -54,6 +54,19 @@ def on_a_copy(prepare: Callable[[nn.Module], None]) -> Any:
     return apply
 
 
+def shared_twin(module: nn.Module) -> nn.Module:
+    """Copy a module without its tensors, which both have from then on."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return copy.deepcopy(module, {id(tensor): tensor for tensor in tensors})
+
+
+def on_a_shared_twin(compiled: Any, module: nn.Module) -> None:
+    """Apply so that changes in place are seen, and no others."""
+    twin = shared_twin(module)
+    reference.apply(compiled, twin)
+    module.forward = Held(twin)
+
+
 class Held:
     """A forward that belongs to another module, which it keeps."""
 

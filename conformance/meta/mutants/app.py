@@ -20,6 +20,8 @@ from conformance.meta.mutants._applied import (
     altered,
     as_it_was,
     on_a_copy,
+    on_a_shared_twin,
+    shared_twin,
 )
 from conformance.meta.mutants._make import mutant
 
@@ -43,10 +45,9 @@ APP_02 = mutant("APP-02", apply=_eager_in_disguise)
 
 
 def _half_before_refusing(compiled: Any, module: nn.Module) -> None:
-    module.forward = types.MethodType(type(module).forward, module)  # type: ignore[assignment]
+    module.half_applied = True  # type: ignore[assignment]
     reference.apply(compiled, module)
-    del module.forward
-    reference.apply(compiled, module)
+    del module.half_applied
 
 
 def _trusting(compiled: Any, module: nn.Module) -> None:
@@ -56,6 +57,16 @@ def _trusting(compiled: Any, module: nn.Module) -> None:
         module.forward = types.MethodType(type(module).forward, module)  # type: ignore[assignment]
 
 
+def _releases_first(compiled: Any, module: nn.Module) -> None:
+    try:
+        reference.apply(compiled, module)
+    except Refused:
+        for parameter in module.parameters():
+            parameter.data = torch.empty(0, dtype=parameter.dtype)
+        raise
+
+
+APP_03_releases = mutant("APP-03", apply=_releases_first)
 APP_03_half = mutant("APP-03", apply=_half_before_refusing)
 APP_03_trusting = mutant("APP-03", apply=_trusting)
 
@@ -102,6 +113,16 @@ def _on_twin_then(change: Callable[[nn.Module], None]) -> Any:
     return apply
 
 
+def _keeps_all(module: nn.Module) -> None:
+    module._non_persistent_buffers_set.clear()
+
+
+def _no_gradients(module: nn.Module) -> None:
+    module.requires_grad_(requires_grad=False)
+
+
+APP_05_persistence = mutant("APP-05", apply=afterwards(_keeps_all))
+APP_05_gradients = mutant("APP-05", apply=afterwards(_no_gradients))
 APP_05_parameters = mutant("APP-05", apply=_all_parameters)
 APP_05_ties = mutant("APP-05", apply=_on_twin_then(_unties))
 
@@ -149,6 +170,21 @@ def _drops_hooks(module: nn.Module) -> None:
     module.forward = forward
 
 
+class _RunsHooksTwice(Held):
+    """Runs the hooks of the module by itself, though torch does."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+def _hooks_twice(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    twin = copy.deepcopy(module)
+    twin._forward_hooks = module._forward_hooks
+    twin._forward_pre_hooks = module._forward_pre_hooks
+    module.forward = _RunsHooksTwice(twin)
+
+
 def _deaf_to_children(compiled: Any, module: nn.Module) -> None:
     twin = copy.deepcopy(module)
     for child in twin.modules():
@@ -157,8 +193,10 @@ def _deaf_to_children(compiled: Any, module: nn.Module) -> None:
     module.forward = Held(twin)
 
 
-APP_08 = mutant("APP-08", apply=afterwards(_drops_hooks))
-APP_09 = mutant("APP-09", apply=_deaf_to_children)
+APP_08_drops = mutant("APP-08", apply=afterwards(_drops_hooks))
+APP_08_twice = mutant("APP-08", apply=_hooks_twice)
+APP_09_deaf = mutant("APP-09", apply=_deaf_to_children)
+APP_09_later = mutant("APP-09", apply=on_a_shared_twin)
 
 
 def _empties(module: nn.Module) -> None:
@@ -166,10 +204,40 @@ def _empties(module: nn.Module) -> None:
         parameter.data = torch.empty(0)
 
 
-APP_10 = mutant("APP-10", apply=_on_twin_then(_empties))
-APP_11 = mutant("APP-11", apply=on_a_copy(as_it_was))
-APP_12 = mutant("APP-12", apply=on_a_copy(as_it_was))
-APP_13 = mutant("APP-13", apply=on_a_copy(as_it_was))
+def _renames(module: nn.Module) -> None:
+    own = module.state_dict
+    module.state_dict = lambda: {f"module.{n}": t for n, t in own().items()}  # type: ignore[method-assign, assignment]
+
+
+def _deaf_to_loading(module: nn.Module) -> None:
+    module.load_state_dict = lambda *_args, **_kwargs: None  # type: ignore[method-assign, assignment]
+
+
+class _CopiesAtFirst(Held):
+    """Copies the weights when it is called first, and not again."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__(module)
+        self.copied = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if not self.copied:
+            self.module, self.copied = copy.deepcopy(self.module), True
+        return super().__call__(*args, **kwargs)
+
+
+def _copies_at_first(compiled: Any, module: nn.Module) -> None:
+    twin = shared_twin(module)
+    reference.apply(compiled, twin)
+    module.forward = _CopiesAtFirst(twin)
+
+
+APP_10_empties = mutant("APP-10", apply=_on_twin_then(_empties))
+APP_10_renames = mutant("APP-10", apply=afterwards(_renames))
+APP_11 = mutant("APP-11", apply=afterwards(_deaf_to_loading))
+APP_12_copies = mutant("APP-12", apply=on_a_copy(as_it_was))
+APP_12_late = mutant("APP-12", apply=_copies_at_first)
+APP_13 = mutant("APP-13", apply=on_a_shared_twin)
 
 
 def _forgets_to_restore(module: nn.Module) -> None:
@@ -181,6 +249,17 @@ def _always_restores(module: nn.Module) -> None:
     vars(module).pop("forward", None)
 
 
+def _keeps_a_way_back(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    module.way_back = copy.deepcopy(module.state_dict())  # type: ignore[assignment]
+
+
+def _restores_old_weights(module: nn.Module) -> None:
+    reference.restore(module)
+    module.load_state_dict(module.way_back)  # type: ignore[arg-type]
+
+
+APP_14_stale = mutant("APP-14", apply=_keeps_a_way_back, restore=_restores_old_weights)
 APP_14_forgets = mutant("APP-14", restore=_forgets_to_restore)
 APP_14_always = mutant("APP-14", restore=_always_restores)
 APP_15 = mutant("APP-15", apply=_on_twin_then(_empties))
@@ -305,7 +384,28 @@ def _ignores_training(compiled: Any, module: nn.Module) -> None:
     module.forward = _AlwaysEval(twin)
 
 
-APP_25 = mutant("APP-25", apply=_ignores_training)
+class _AskedAtTheTop(Held):
+    """Looks at the training flag of the module, and not at its children's."""
+
+    def __init__(self, module: nn.Module, outer: nn.Module) -> None:
+        super().__init__(module)
+        self.outer = outer
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.outer.training:
+            message = "the module is in training mode"
+            raise RuntimeError(message)
+        return super().__call__(*args, **kwargs)
+
+
+def _ignores_parts(compiled: Any, module: nn.Module) -> None:
+    twin = shared_twin(module).eval()
+    reference.apply(compiled, twin)
+    module.forward = _AskedAtTheTop(twin, module)
+
+
+APP_25_all = mutant("APP-25", apply=_ignores_training)
+APP_25_part = mutant("APP-25", apply=_ignores_parts)
 
 
 def _sulks(module: nn.Module) -> None:
@@ -325,3 +425,4 @@ def _sulks(module: nn.Module) -> None:
 
 
 APP_26 = mutant("APP-26", apply=afterwards(_sulks))
+APP_27 = mutant("APP-27", apply=on_a_shared_twin)

@@ -1,17 +1,18 @@
-"""Mutants of the chapter CAP: captures that lose something, or leave it behind."""
+"""Mutants of the chapter CAP: records that are not the call that was made."""
 
 from __future__ import annotations
 
 import inspect
-import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
-import tqdm
+from torch.utils import _pytree as pytree
 
 import aoti_ref
+from aoti_ref import _capture
+from aoti_ref._call import Call
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._make import mutant
@@ -20,16 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import nn
-
-
-class _StopIt(Exception):
-    """An ordinary exception, which pipelines swallow."""
-
-
-class _Record:
-    def __init__(self) -> None:
-        self.args: tuple[Any, ...] = ()
-        self.kwargs: dict[str, Any] = {}
 
 
 def capturing(
@@ -41,8 +32,8 @@ def capturing(
     """Make a capture that raises `stop` and records what `keeps` leaves."""
 
     @contextmanager
-    def capture(module: nn.Module, method: str = "forward") -> Iterator[_Record]:
-        record = _Record()
+    def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
+        record = Call()
         original = getattr(module, method)
 
         def fake(*args: Any, **kwargs: Any) -> Any:
@@ -70,7 +61,7 @@ class _Carried(Exception):
 
 @contextmanager
 def _records_on_arrival(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    record = _Record()
+    record = Call()
 
     def fake(*args: Any, **kwargs: Any) -> Any:
         raise _Carried(args, kwargs)
@@ -104,140 +95,34 @@ def _contiguous(module: nn.Module, method: str = "forward") -> Iterator[Any]:
     )
 
 
+@contextmanager
+def _drops_keywords(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    with reference.capture(module, method) as record:
+        yield record
+    record.kwargs = {
+        key: value for key, value in record.kwargs.items() if key != "extra"
+    }
+
+
+@contextmanager
+def _copies_twice(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    with reference.capture(module, method) as record:
+        yield record
+    record.kwargs = pytree.tree_map_only(torch.Tensor, torch.clone, record.kwargs)
+
+
+@contextmanager
+def _keeps_tensors_only(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    with reference.capture(module, method) as record:
+        yield record
+    record.args = tuple(arg for arg in record.args if isinstance(arg, torch.Tensor))
+
+
+CAP_04_drops = mutant("CAP-04", capture=_drops_keywords)
+CAP_04_tensors = mutant("CAP-04", capture=_keeps_tensors_only)
+CAP_04_twice = mutant("CAP-04", capture=_copies_twice)
 CAP_04_keywords = mutant("CAP-04", capture=_flattens)
 CAP_04_strides = mutant("CAP-04", capture=_contiguous)
-
-
-@contextmanager
-def _runs_the_module(module: nn.Module, _method: str = "forward") -> Iterator[Any]:
-    calls = []
-
-    def keep(_module: nn.Module, args: Any, kwargs: Any, _result: Any) -> None:
-        calls.append((args, kwargs))
-
-    handle = module.register_forward_hook(keep, with_kwargs=True)
-    record = _Record()
-    try:
-        yield record
-    finally:
-        handle.remove()
-    if not calls:
-        raise Refused(f"{type(module).__name__} was never called")
-    record.args, record.kwargs = calls[0]
-
-
-CAP_05 = mutant("CAP-05", capture=_runs_the_module)
-
-
-@contextmanager
-def _forgets_to_restore(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    original = getattr(module, method)
-    with reference.capture(module, method) as record:
-        yield record
-    setattr(module, method, original)
-
-
-@contextmanager
-def _restores_on_success_only(
-    module: nn.Module, method: str = "forward"
-) -> Iterator[Any]:
-    original = getattr(module, method)
-    try:
-        with reference.capture(module, method) as record:
-            yield record
-    except BaseException:
-        setattr(module, method, original)
-        raise
-
-
-CAP_06_always = mutant("CAP-06", capture=_forgets_to_restore)
-CAP_06_failure = mutant("CAP-06", capture=_restores_on_success_only)
-
-
-@contextmanager
-def _hides_failures(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    try:
-        with reference.capture(module, method) as record:
-            yield record
-    except RuntimeError as error:
-        raise Refused(str(error)) from error
-
-
-CAP_07 = mutant("CAP-07", capture=_hides_failures)
-
-
-@contextmanager
-def _before_hooks(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    hooks = dict(module._forward_pre_hooks)
-    module._forward_pre_hooks.clear()
-    try:
-        with reference.capture(module, method) as record:
-            yield record
-    finally:
-        module._forward_pre_hooks.update(hooks)
-
-
-CAP_08 = mutant("CAP-08", capture=_before_hooks)
-
-
-@contextmanager
-def _above_accelerate(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    with capturing(stop=_StopIt)(module, method) as record:
-        yield record
-
-
-CAP_09 = mutant("CAP-09", capture=_above_accelerate)
-
-
-@contextmanager
-def _draws(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    with reference.capture(module, method) as record:
-        yield record
-    torch.rand(1)
-    random.random()  # noqa: S311
-
-
-CAP_10 = mutant("CAP-10", capture=_draws)
-
-
-@contextmanager
-def _touches_weights(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    with reference.capture(module, method) as record:
-        yield record
-    for parameter in module.parameters():
-        parameter.data.mul_(1.01)
-
-
-CAP_11 = mutant("CAP-11", capture=_touches_weights)
-
-
-@contextmanager
-def _leaves_a_bar(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    with reference.capture(module, method) as record:
-        yield record
-    module.__dict__["bar"] = tqdm.tqdm(range(2), disable=False)
-
-
-CAP_12 = mutant("CAP-12", capture=_leaves_a_bar)
-
-
-_captures: list[BaseException] = []
-
-
-@contextmanager
-def _ends_too_much(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    """End the outer block with the inner one: the stop is raised once more."""
-    _captures.append(_StopIt())
-    try:
-        with reference.capture(module, method) as record:
-            yield record
-    finally:
-        _captures.pop()
-    if _captures:
-        raise _captures[-1]
-
-
-CAP_13 = mutant("CAP-13", capture=_ends_too_much)
 
 
 @contextmanager
@@ -255,6 +140,27 @@ def _without_running(module: nn.Module) -> Iterator[list[Any]]:
     records.append(record)
 
 
+@contextmanager
+def _without_results(module: nn.Module) -> Iterator[list[Any]]:
+    original = module.forward
+
+    def silent(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+
+    silenced = patch.object(module, "forward", silent)
+    with silenced, reference.capture_calls(module) as records:
+        yield records
+
+
+@contextmanager
+def _by_reference(module: nn.Module) -> Iterator[list[Any]]:
+    references = patch.object(_capture, "snapshot", Call)
+    with references, reference.capture_calls(module) as records:
+        yield records
+
+
+CAP_14_references = mutant("CAP-14", capture_calls=_by_reference)
+CAP_14_results = mutant("CAP-14", capture_calls=_without_results)
 CAP_14_first = mutant("CAP-14", capture_calls=_first_only)
 CAP_14_stops = mutant("CAP-14", capture_calls=_without_running)
 
@@ -278,36 +184,15 @@ def _forward_only(module: nn.Module, _method: str = "forward") -> Any:
     return reference.capture(module)
 
 
-CAP_16 = mutant("CAP-16", capture=_forward_only)
-
-
 @contextmanager
-def _leaks_a_mode(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    with reference.capture(module, method) as record:
-        yield record
-    torch.set_grad_enabled(False)
+def _looks_late(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    if hasattr(module, method):
+        with reference.capture(module, method) as record:
+            yield record
+        return
+    yield Call()
+    raise Refused(f"{type(module).__name__}.{method} was never called")
 
 
-@contextmanager
-def _detaches(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    with reference.capture(module, method) as record:
-        yield record
-    record.args = tuple(
-        arg.detach() if isinstance(arg, torch.Tensor) else arg for arg in record.args
-    )
-
-
-CAP_17_mode = mutant("CAP-17", capture=_leaks_a_mode)
-CAP_17_grad = mutant("CAP-17", capture=_detaches)
-
-_kept: list[Any] = []
-
-
-@contextmanager
-def _keeps_the_module(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    _kept.append(module)
-    with reference.capture(module, method) as record:
-        yield record
-
-
-CAP_18 = mutant("CAP-18", capture=_keeps_the_module)
+CAP_16_forward = mutant("CAP-16", capture=_forward_only)
+CAP_16_late = mutant("CAP-16", capture=_looks_late)
