@@ -17,6 +17,7 @@ from aoti_ref._hooks import inner_method
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from torch import nn
 
@@ -69,7 +70,7 @@ def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
             recorded = True
         raise Stop
 
-    with _world_kept(), patch.object(module, inner, stop):
+    with _world_kept(), _interpreted(module), patch.object(module, inner, stop):
         try:
             yield call
         except Stop:
@@ -115,10 +116,15 @@ def capture_calls(module: nn.Module, method: str = "forward") -> Iterator[list[C
         calls.append(snapshot(args, kwargs))
         return original(*args, **kwargs)
 
-    with patch.object(module, inner, record):
+    with _interpreted(module), patch.object(module, inner, record):
         yield calls
     if not calls:
         raise NeverCalled(type(module).__name__, method)
+
+
+def _interpreted(module: nn.Module) -> AbstractContextManager[object]:
+    """Switch `module.compile()` off: dynamo would trace the recorder."""
+    return patch.object(module, "_compiled_call_impl", None, create=True)
 
 
 @contextmanager

@@ -80,15 +80,7 @@ class Checker:
             faults.append(Fault("arguments", "(call)", str(error)))
             return []
         bound.apply_defaults()
-        given: dict[str, Any] = {}
-        for name, value in bound.arguments.items():
-            kind = self.signature.parameters[name].kind
-            if kind is inspect.Parameter.VAR_POSITIONAL:
-                given |= {f"{name}_{i}": item for i, item in enumerate(value)}
-            elif kind is inspect.Parameter.VAR_KEYWORD:
-                given |= value
-            else:
-                given[name] = value
+        given = _tree.spread(self.signature, bound.arguments)
         leaves: list[Any] = []
         for name, tree in self.contract.arguments.items():
             if name in given:

@@ -102,6 +102,11 @@ def compile(  # used qualified, as re.compile is
     args, kwargs = program.example_inputs or ((), {})
     tensors = _tensors(program)
     literals = {n: t for n, t in tensors.items() if n.startswith(_LITERAL)}
+    device = _device(tensors, contract)
+    for constant, tensor in tensors.items():
+        if tensor.device.type != device:
+            reason = f"{constant} is on {tensor.device}, and the graph on {device}"
+            raise NotCompilable(name, f"{reason}; move it first")
     # In the compiler's cache another process may be writing files of these names.
     with tempfile.TemporaryDirectory(prefix="aoti_ref_") as folder:
         merged[_inductor.OUTPUT] = folder
@@ -119,7 +124,7 @@ def compile(  # used qualified, as re.compile is
             [describe(n, t, literal=n in literals) for n, t in tensors.items()],
             _ties(tensors),
             literals,
-            _device(tensors, contract),
+            device,
         )
     return CompiledModel(archive)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,104 +15,63 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 
-@dataclass
-class Dimensions:
-    """The dynamic dimensions of a call.
-
-    Args:
-        arguments: By name, in the form that torch.export takes.
-        places: Every dynamic dimension: a path to its tensor, and its number.
-    """
-
-    arguments: dict[str, Any]
-    places: dict[tuple[str, int], Any] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.places)
+# Every dynamic dimension: the path to its tensor and its number, with its Dim.
+Places = dict[tuple[str, int], Any]
 
 
-def dimensions(
-    signature: inspect.Signature, arguments: dict[str, Any], dynamic: Mapping[str, Any]
-) -> Dimensions:
+def read_ranges(arguments: Mapping[str, Any], dynamic: Mapping[str, Any]) -> Places:
     """Read the ranges of a call.
 
     Args:
-        signature: Of the method that is exported.
-        arguments: Its bound arguments by parameter name, defaults included.
+        arguments: By name, defaults included, `*args` and `**kwargs` spread.
         dynamic: As `export` takes it.
 
     Raises:
         UnknownArgument: A key names no argument.
         BadRange: An entry is no range, or no dimension of its tensor.
     """
-    gathered = {
-        name
-        for name, p in signature.parameters.items()
-        if p.kind is inspect.Parameter.VAR_KEYWORD
-    }
-    flat = {n: v for n, v in arguments.items() if n not in gathered}
-    for name in gathered & arguments.keys():
-        flat |= arguments[name]
+    places: Places = {}
     for name, table in dynamic.items():
-        if name not in flat:
-            raise UnknownArgument(name, tuple(flat))
-        parameter = signature.parameters.get(name)
-        if parameter and parameter.kind is inspect.Parameter.VAR_POSITIONAL:
-            raise BadRange(name, f"no range, because it is *{name}", repr(table))
-    dims = Dimensions({})
-    tables = {n: _read(dynamic.get(n), v, n, dims.places) for n, v in flat.items()}
-    for name, value in arguments.items():
-        own = {key: tables[key] for key in value} if name in gathered else tables[name]
-        dims.arguments[name] = own
-    return dims
+        if name not in arguments:
+            raise UnknownArgument(name, tuple(arguments))
+        _read(table, arguments[name], name, places)
+    return places
 
 
-def _read(table: Any, value: Any, path: str, places: dict[tuple[str, int], Any]) -> Any:
+def _read(table: Any, value: Any, path: str, places: Places) -> None:
     """Read the table of one argument, in the shape of its value."""
-    if isinstance(value, torch.Tensor):
-        return _read_tensor(table, value, path, places)
-    if isinstance(value, Mapping):
-        entries = {} if table is None else table
-        if not isinstance(entries, Mapping) or not entries.keys() <= value.keys():
-            raise BadRange(path, f"a table with keys of {list(value)}", repr(table))
-        return {
-            k: _read(entries.get(k), v, f"{path}[{k!r}]", places)
-            for k, v in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        items = [None] * len(value) if table is None else table
-        if not isinstance(items, Sequence) or len(items) != len(value):
-            raise BadRange(path, f"a list of {len(value)} tables", repr(table))
-        read = [
-            _read(t, v, f"{path}[{i}]", places)
-            for i, (t, v) in enumerate(zip(items, value, strict=True))
-        ]
-        return read if isinstance(value, list) else tuple(read)
-    if table is not None:
-        raise BadRange(path, "no table, because it is no tensor", repr(table))
-    return None
-
-
-def _read_tensor(
-    table: Any, tensor: torch.Tensor, path: str, places: dict[tuple[str, int], Any]
-) -> dict[int, Any] | None:
     if table is None:
-        return None
+        return
+    if isinstance(value, torch.Tensor):
+        _read_tensor(table, value, path, places)
+    elif isinstance(value, Mapping):
+        if not isinstance(table, Mapping) or not table.keys() <= value.keys():
+            raise BadRange(path, f"a table with keys of {list(value)}", repr(table))
+        for key, entry in table.items():
+            _read(entry, value[key], f"{path}[{key!r}]", places)
+    elif isinstance(value, (list, tuple)):
+        if not isinstance(table, Sequence) or len(table) != len(value):
+            raise BadRange(path, f"a list of {len(value)} tables", repr(table))
+        for index, (entry, item) in enumerate(zip(table, value, strict=True)):
+            _read(entry, item, f"{path}[{index}]", places)
+    else:
+        raise BadRange(path, "no table, because it is no tensor", repr(table))
+
+
+def _read_tensor(table: Any, tensor: torch.Tensor, path: str, places: Places) -> None:
     entries = dict(table) if isinstance(table, Mapping) else None
     if entries is None and isinstance(table, Sequence) and len(table) == tensor.ndim:
         entries = {dim: entry for dim, entry in enumerate(table) if entry is not None}
     if entries is None:
         raise BadRange(path, "a table {dimension: range}", repr(table))
-    read: dict[int, Any] = {}
     for dim, entry in entries.items():
         where = f"{path}[{dim}]"
         if not isinstance(dim, int) or not -tensor.ndim <= dim < tensor.ndim:
             raise BadRange(
                 where, f"a dimension of a tensor of rank {tensor.ndim}", repr(dim)
             )
-        read[dim % tensor.ndim] = _range(entry, where, path, dim % tensor.ndim)
-        places[path, dim % tensor.ndim] = read[dim % tensor.ndim]
-    return read
+        place = path, dim % tensor.ndim
+        places[place] = _range(entry, where, *place)
 
 
 def _range(entry: Any, where: str, path: str, dim: int) -> Any:
@@ -141,37 +98,34 @@ def _times(dim: Any) -> int:
     return int(dim.fn(2) - dim.fn(1)) if hasattr(dim, "root") else 1
 
 
-def grown(arguments: dict[str, Any], dims: Dimensions) -> dict[str, Any]:
+def grown(leaves: list[Any], paths: list[str], places: Places) -> list[Any]:
     """Repeat examples of size 0 or 1 along dimensions that vary.
 
     torch.export takes a 0 or 1 for a constant. What is repeated is only the
     example; the range still admits 1 where it says so.
 
+    Args:
+        leaves: Of all arguments.
+        paths: Theirs, in order.
+        places: Where a dimension varies.
+
     Raises:
         BadRange: An example lies outside its range, or cannot be repeated.
     """
     sizes: dict[str, int] = {}
-
-    def grow(path: str, tensor: torch.Tensor) -> torch.Tensor:
-        for (place, dim), entry in dims.places.items():
-            if place == path:
-                tensor = _grow(tensor, f"{path}[{dim}]", dim, entry, sizes)
-        return tensor
-
-    return {n: _map_tensors(value, n, grow) for n, value in arguments.items()}
+    found = dict(zip(paths, leaves, strict=True))
+    for (path, dim), entry in places.items():
+        found[path] = _grow(found[path], f"{path}[{dim}]", dim, entry, sizes)
+    return list(found.values())
 
 
-def _map_tensors(value: Any, path: str, function: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return function(path, value)
-    if isinstance(value, Mapping):
-        return {
-            k: _map_tensors(v, f"{path}[{k!r}]", function) for k, v in value.items()
-        }
-    if type(value) in (list, tuple):
-        items = [_map_tensors(v, f"{path}[{i}]", function) for i, v in enumerate(value)]
-        return type(value)(items)
-    return value
+def shapes(leaves: list[Any], paths: list[str], places: Places) -> Any:
+    """Tell torch.export which dimensions of which tensors vary."""
+    found = dict(zip(paths, leaves, strict=True))
+    collection: Any = torch.export.ShapesCollection()  # type: ignore[no-untyped-call]
+    for (path, dim), entry in places.items():
+        collection[found[path]][dim] = entry
+    return collection if places else None
 
 
 def _grow(
@@ -189,7 +143,7 @@ def _grow(
     return tensor.repeat_interleave(target, dim)
 
 
-def check_ranges(program: ExportedProgram, dims: Dimensions) -> dict[str, str]:
+def check_ranges(program: ExportedProgram, places: Places) -> dict[str, str]:
     """Hold the graph to what was asked for.
 
     Returns:
@@ -202,7 +156,7 @@ def check_ranges(program: ExportedProgram, dims: Dimensions) -> dict[str, str]:
     faults: list[Fault] = []
     nodes = {node.name: node for node in program.graph.nodes}
     placeholders = leaf_nodes(program)
-    for (path, dim), entry in dims.places.items():
+    for (path, dim), entry in places.items():
         tensor = nodes[placeholders[path]].meta["val"]
         name, low, high = ends(entry)
         where = f"{path}[{dim}]"

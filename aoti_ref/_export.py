@@ -12,11 +12,12 @@ from unittest.mock import patch
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _inductor
+from aoti_ref import _inductor, _tree
 from aoti_ref._contract import DIMS, MODULE
-from aoti_ref._dynamic import check_ranges, dimensions, grown
+from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
+from aoti_ref._operators import broken_promises
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,26 +57,31 @@ def export(
         AutocastActive: Autocast is on; it would be baked in.
         UnknownArgument: `dynamic` names an argument that there is not.
         BadRange: A range is none, or its example lies outside it.
-        NotExportable: torch.export cannot follow the module, or the call does
-            not fit its signature.
+        NotExportable: torch.export cannot follow the module, the call does not
+            fit its signature, or an operator breaks the promise of its fake kernel.
         NarrowedRange: The module's own conditions leave fewer sizes than asked.
     """
     name = type(module).__name__
     _refuse_modes(module, name)
     inner = inner_method(module, method)
     function = getattr(module, inner)
+    signature = inspect.signature(function)
     try:
-        bound = inspect.signature(function).bind(*call.args, **call.kwargs)
+        bound = signature.bind(*call.args, **call.kwargs)
     except TypeError as error:
         raise NotExportable(name, f"the call does not fit {method}: {error}") from error
     bound.apply_defaults()
-    arguments = pytree.tree_map_only(torch.Tensor, _dense, dict(bound.arguments))
-    dims = dimensions(inspect.signature(function), arguments, dynamic or {})
-    bound.arguments.update(grown(arguments, dims))
+    leaves, spec = pytree.tree_flatten(dict(bound.arguments))
+    named = _tree.spread(signature, bound.arguments)
+    paths = _paths(named, name)
+    places = read_ranges(named, dynamic or {})
+    leaves = grown([_dense(leaf) for leaf in leaves], paths, places)
+    bound.arguments.update(pytree.tree_unflatten(leaves, spec))
+    plain = _plain(function, bound)
     # accelerate's wrapper moves tensors about, which must not become part of the graph.
     bare = (
-        patch.object(module, "forward", function)
-        if inner != "forward"
+        patch.object(module, "forward", plain)
+        if inner != "forward" or plain is not function
         else nullcontext()
     )
     try:
@@ -84,13 +90,16 @@ def export(
                 module,
                 bound.args,
                 bound.kwargs,
-                dynamic_shapes=dims.arguments if dims else None,
+                dynamic_shapes=shapes(leaves, paths, places),
             )
+            broken = broken_promises(program, leaves)
     except AotiError:
         raise
     except Exception as error:
         raise NotExportable(name, _first_lines(error)) from error
-    program.graph_module.meta[DIMS] = check_ranges(program, dims)
+    if broken:
+        raise NotExportable(name, broken)
+    program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
     return program
 
@@ -104,9 +113,51 @@ def _refuse_modes(module: nn.Module, name: str) -> None:
             raise AutocastActive("export", device)
 
 
-def _dense(tensor: torch.Tensor) -> torch.Tensor:
+def _paths(arguments: Mapping[str, Any], module: str) -> list[str]:
+    """Name the leaves of all arguments, in order."""
+    try:
+        trees = {n: _tree.draw(pytree.tree_structure(v)) for n, v in arguments.items()}
+    except TypeError as error:
+        raise NotExportable(module, str(error)) from error
+    return [path for name, tree in trees.items() for path in _tree.paths(tree, name)]
+
+
+def _plain(function: Any, bound: inspect.BoundArguments) -> Any:
+    """Give every argument a parameter of its own, where `*more` or `**named` gathers.
+
+    torch.export cannot vary what `**named` has gathered.
+    """
+    once, by_name = (
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        inspect.Parameter.KEYWORD_ONLY,
+    )
+    gathered = False
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in bound.signature.parameters.items():
+        value = bound.arguments[name]
+        if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            names = [f"{name}_{index}" for index in range(len(value))]
+            parameters += [inspect.Parameter(n, once, default=None) for n in names]
+        elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            parameters += [inspect.Parameter(n, by_name) for n in value]
+        else:
+            parameters.append(parameter)
+            continue
+        gathered = True
+    if not gathered:
+        return function
+
+    @functools.wraps(function)
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    plain.__signature__ = bound.signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return plain
+
+
+def _dense(leaf: Any) -> Any:
     """Copy an example without the gaps and overlaps that a graph would bake in."""
-    return tensor.detach().clone()
+    return leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf
 
 
 def _first_lines(error: Exception) -> str:
@@ -122,12 +173,13 @@ def _caches_kept() -> Iterator[None]:
     A helper under `functools.lru_cache` is called with fake tensors here, and
     would hand them to the next eager call.
     """
-    before = {id(f): f.cache_info().currsize for f in _cached_functions()}
+    before = {id(f): f.cache_info().misses for f in _cached_functions()}
     try:
         yield
     finally:
         for function in _cached_functions():
-            if function.cache_info().currsize > before.get(id(function), 0):
+            # Misses, because a cache that is full does not grow.
+            if function.cache_info().misses > before.get(id(function), 0):
                 function.cache_clear()
 
 

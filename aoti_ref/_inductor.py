@@ -6,12 +6,14 @@ Read against torch 2.10 to 2.13.
 from __future__ import annotations
 
 import io
+import os
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 import torch._inductor
+import torch._inductor.async_compile
 import torch._inductor.codecache  # 2.10 forgets it when a cold process loads
 import torch._inductor.config
 import torch._inductor.exc
@@ -76,10 +78,18 @@ def aot_compile(
     # Inductor writes what it finds out about the machine into this very dict.
     found = options.get(_METADATA, torch._inductor.config.aot_inductor.metadata)
     options = {**options, _METADATA: dict(found)}
+    environment = dict(os.environ)
+    workers = bool(torch._inductor.async_compile._pool_set)
     try:
         files: Any = torch._inductor.aot_compile(graph, args, kwargs, options=options)
     finally:
         _forget_traces()
+        # Triton's compiler leaves a variable, and its workers go on living: a
+        # forked GPU job would keep them, and with them the device.
+        for name in os.environ.keys() - environment.keys():
+            del os.environ[name]
+        if torch._inductor.async_compile._pool_set and not workers:
+            torch._inductor.async_compile.shutdown_compile_workers()
     return [Path(file) for file in files if isinstance(file, str)]
 
 

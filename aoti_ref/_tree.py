@@ -8,6 +8,7 @@ entries; a caller's dict may have another.
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 from collections import OrderedDict, namedtuple
 from collections.abc import Mapping
@@ -51,6 +52,26 @@ def draw(spec: pytree.TreeSpec) -> Tree:
         return ["namedtuple", children]
     message = f"an argument of type {spec.type.__qualname__} has no plain structure"
     raise TypeError(message)
+
+
+def spread(
+    signature: inspect.Signature, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Name every argument of a bound call, as torch.export does.
+
+    What `*more` gathered becomes `more_0`, `more_1`; what `**named` gathered keeps
+    the names that it was given under.
+    """
+    named: dict[str, Any] = {}
+    for name, value in arguments.items():
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            named |= {f"{name}_{i}": item for i, item in enumerate(value)}
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        else:
+            named[name] = value
+    return named
 
 
 def flatten(

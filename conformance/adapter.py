@@ -87,8 +87,11 @@ class Info:
         issues: Where its bugs are filed.
         packages: Import names whose files make the implementation. Their
             contents are part of the key under which packages are cached.
-        cacheable: Whether `load(save(compiled))` may stand in for `compiled`.
-            It needs the capability `package`.
+        cacheable: Whether what `load` reads may stand in for what `save` wrote.
+            It needs `save` and `load`, or `freeze` and `thaw` of the same form
+            where the implementation has nothing on disk that is as good.
+        bakes_weights: Whether a compiled model carries the weights that it was
+            compiled with, so that they are part of its key in the cache.
         variant: What tells two adapters of one implementation apart in the
             cache of packages. Adapters that compile alike share theirs.
     """
@@ -99,6 +102,7 @@ class Info:
     issues: str
     packages: tuple[str, ...] = ()
     cacheable: bool = False
+    bakes_weights: bool = False
     variant: str = ""
 
 

@@ -62,19 +62,20 @@ class PackageCache:
             return impl.compile(exported, options=options)
         folder = self._packages / self._key(module, call, dynamic, options)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        packages = cast("Packages", impl)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
                 exported = impl.export(module, call, dynamic=dynamic)
-                self._keep(packages, impl.compile(exported, options=options), folder)
-        return packages.load(folder)
+                self._keep(impl.compile(exported, options=options), folder)
+        packages = cast("Packages", impl)
+        return getattr(packages, "thaw", packages.load)(folder)
 
-    def _keep(self, packages: Packages, compiled: Any, folder: Path) -> None:
+    def _keep(self, compiled: Any, folder: Path) -> None:
         """Save beside `folder` first, so that half a package never counts as one."""
         with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
             made = Path(parent) / "package"
             made.mkdir()
-            packages.save(compiled, made)
+            packages = cast("Packages", self.adapter)
+            getattr(packages, "freeze", packages.save)(compiled, made)
             shutil.move(made, folder)
 
     def _key(
@@ -94,6 +95,7 @@ class PackageCache:
             "module": [_code(child) for child in _kinds(module)],
             "config": repr(getattr(module, "config", None)),
             "tensors": {name: _spell(tensor) for name, tensor in tensors.items()},
+            "weights": _weights(module) if info.bakes_weights else "",
             "call": _spell_call(call),
             "dynamic": repr(dynamic),
             "options": repr(sorted((options or {}).items())),
@@ -101,6 +103,18 @@ class PackageCache:
         text = json.dumps(parts, sort_keys=True)
         name = f"{info.name}-{type(module).__name__}"
         return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _weights(module: nn.Module) -> str:
+    """Digest the values of every tensor that hangs on a module."""
+    digest = hashlib.sha256()
+    for name, child in module.named_modules():
+        plain = {k: v for k, v in vars(child).items() if isinstance(v, torch.Tensor)}
+        for key, tensor in {**child._parameters, **child._buffers, **plain}.items():
+            if tensor is not None:
+                raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+                digest.update(f"{name}.{key}".encode() + raw.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _kinds(module: nn.Module) -> list[type]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from torch import nn
-    from torch.export import ExportedProgram
 
 try:
     _version = version("spaces")
@@ -50,15 +50,15 @@ info = Info(
     url="https://huggingface.co/docs/hub/spaces-zerogpu",
     issues="https://huggingface.co/spaces/zero-gpu-explorers/README/discussions",
     packages=("spaces",),
+    cacheable=True,
+    bakes_weights=True,
 )
 capabilities = frozenset({"dynamic", "package"})
 
 
 class InMemory(NamedTuple):
-    """What `aoti_compile` made, with what it was made from, to save it as well."""
+    """What `aoti_compile` made: an archive in memory, and the weights beside it."""
 
-    program: ExportedProgram
-    options: dict[str, Any] | None
     model: Any
 
     def apply_to(self, module: nn.Module) -> None:
@@ -66,7 +66,7 @@ class InMemory(NamedTuple):
 
 
 class Folder(NamedTuple):
-    """A folder that `aoti_compile_and_save` wrote."""
+    """A folder as `aoti_compile_and_save` lays it out."""
 
     path: Path
 
@@ -96,17 +96,32 @@ def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> A
 
 @_refusals()
 def compile(exported: Any, *, options: dict[str, Any] | None = None) -> InMemory:
-    return InMemory(exported, options, aoti.aoti_compile(exported, options))
+    return InMemory(aoti.aoti_compile(exported, options))
 
 
 def apply(compiled: InMemory | Folder, module: nn.Module) -> None:
     compiled.apply_to(module)
 
 
-@_refusals()
 def save(compiled: InMemory, folder: Path) -> None:
-    aoti.aoti_compile_and_save(folder, compiled.program, compiled.options)
+    """Write what `aoti_compile_and_save` writes, without compiling once more."""
+    package = folder / "root" / aoti.PACKAGE_FILENAME
+    package.parent.mkdir()
+    package.write_bytes(compiled.model.archive_file.getvalue())
 
 
 def load(folder: Path) -> Folder:
     return Folder(folder)
+
+
+def freeze(compiled: InMemory, folder: Path) -> None:
+    """Keep an in-memory model for the suite's cache, with its weights."""
+    (folder / "archive.pt2").write_bytes(compiled.model.archive_file.getvalue())
+    torch.save(dict(compiled.model.weights.constants_map), folder / "weights.pt")
+
+
+def thaw(folder: Path) -> InMemory:
+    """Make the in-memory model again that `freeze` kept."""
+    archive = BytesIO((folder / "archive.pt2").read_bytes())
+    weights = torch.load(folder / "weights.pt", weights_only=True)
+    return InMemory(aoti.ZeroGPUCompiledModel(archive, aoti.ZeroGPUWeights(weights)))

@@ -25,6 +25,8 @@ info = Info(
     version=torch.__version__,
     url="https://github.com/pytorch/pytorch",
     issues="https://github.com/pytorch/pytorch/issues",
+    cacheable=True,
+    bakes_weights=True,
 )
 capabilities = frozenset({"dynamic", "package"})
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from conformance.workbench import Pair
 
 WINDOW_BYTES = 64
+_EM_CUDA = 190
 _PT_GNU_STACK = 0x6474E551
 _PF_X = 1
 
@@ -192,8 +193,15 @@ def size_bytes(folder: Path) -> int:
 
 def libraries(folder: Path) -> dict[str, bytes]:
     """Find the shared libraries in a package, by what they are and not by name."""
-    elf = b"\x7fELF\x02\x01"  # 64 bit, little endian
-    return {name: data for name, data in files_of(folder).items() if data[:6] == elf}
+    return {name: data for name, data in files_of(folder).items() if _is_ours(data)}
+
+
+def _is_ours(data: bytes) -> bool:
+    """Whether this is an ELF64 file for a CPU: GPU code has no stack to ask for."""
+    if data[:6] != b"\x7fELF\x02\x01":  # 64 bit, little endian
+        return False
+    (machine,) = struct.unpack_from("<H", data, 18)
+    return bool(machine != _EM_CUDA)
 
 
 def wants_executable_stack(library: bytes) -> bool:

@@ -30,6 +30,27 @@ def test_a_captured_module_is_not_run(impl: Adapter) -> None:
     assert module.ran == 0
 
 
+@clause("CAP-05")
+def test_a_module_that_torch_compiles_is_not_run_either(impl: Adapter) -> None:
+    module, graphs = Tripwire(), []
+
+    def backend(graph: Any, _examples: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    module.compile(backend=backend)
+
+    with torch.inference_mode(), impl.capture(module) as record:
+        module(torch.ones(2), scale=3.0)
+    recorded = len(graphs)
+    answer = module(torch.ones(2), scale=3.0)
+
+    assert (recorded, len(graphs)) == (0, 1)
+    assert record.kwargs == {"scale": 3.0}
+    assert torch.equal(record.args[0], torch.ones(2))
+    assert torch.equal(answer, torch.full((2,), 3.0))
+
+
 @clause("CAP-06")
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_module_is_left_as_it_was_found(impl: Adapter, block: Any) -> None:
@@ -121,5 +142,18 @@ def test_progress_bars_are_closed(impl: Adapter) -> None:
         kept.append(bar)
         for _step in bar:
             module(torch.ones(1))
+
+    assert len(tqdm.tqdm._instances) == open_before
+
+
+@clause("CAP-12")
+def test_progress_bars_that_are_moved_by_hand_are_closed(impl: Adapter) -> None:
+    module = Tripwire()
+    open_before = len(tqdm.tqdm._instances)
+    kept = []
+
+    with impl.capture(module):
+        kept.append(tqdm.tqdm(total=3, disable=False))
+        module(torch.ones(1))
 
     assert len(tqdm.tqdm._instances) == open_before

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,10 +24,19 @@ from conformance.workbench import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
     from conformance.adapter import Adapter
     from conformance.cache import PackageCache
 
 TOKENS = {"hidden_states": {1: blocks.TOKENS}}
+ROWS = {"x": {0: models.ROWS}, "parts": ({0: models.ROWS}, [None])}
+
+
+def _name(make: type) -> str:
+    return make.__name__.lower()
 
 
 @pytest.fixture
@@ -87,16 +97,20 @@ def test_an_accepted_range_holds_everywhere(stack: Pair, tokens: int) -> None:
 
 
 @clause("EXP-06")
+@pytest.mark.parametrize(
+    "make", [models.Grouped, models.AtLeastEight, models.NotFive], ids=_name
+)
 def test_a_range_that_the_module_contradicts_is_refused(
-    impl: Adapter, cache: PackageCache, seed: int
+    impl: Adapter, cache: PackageCache, seed: int, make: Callable[[], nn.Module]
 ) -> None:
-    module = blocks.seeded(models.Grouped, seed)
+    module = blocks.seeded(make, seed)
     ranges = {"x": {0: Range("rows", 4, 32)}}
 
-    def make() -> Pair:
+    def built() -> Pair:
         return pair(impl, cache, module, models.rows_call(8), dynamic=ranges)
 
-    assert_agrees_or_refuses(make, [models.rows_call(n) for n in (4, 8, 16, 5, 7, 30)])
+    sizes = (4, 5, 7, 8, 16, 30, 32)
+    assert_agrees_or_refuses(built, [models.rows_call(n, seed=n) for n in sizes])
 
 
 @clause("EXP-07")
@@ -119,27 +133,49 @@ def doubled(h: int, other: int) -> Call:
 
 
 @clause("EXP-08")
-@given(a=st.integers(2, 12), b=st.integers(2, 12))
-def test_a_shared_range_is_one_size(joint: Pair, a: int, b: int) -> None:
-    call = Call((blocks.normal(a, 4, seed=a), blocks.normal(b, 4, seed=b)), {})
-
-    assert_equal_or_refused(joint, call)
+@given(rows=st.integers(1, 13), more=st.integers(-12, 12))
+def test_a_shared_range_is_one_size(rich: Pair, rows: int, more: int) -> None:
+    assert_equal_or_refused(rich, rich_call(rows, more=max(more, -rows)))
 
 
 @clause("EXP-08")
-def test_arguments_of_one_size_are_answered(joint: Pair) -> None:
-    for n in (2, 3, 7, 12):
-        call = Call((blocks.normal(n, 4), blocks.normal(n, 4, seed=1)), {})
-
-        assert_agrees(joint, call)
+def test_arguments_of_one_size_are_answered(rich: Pair) -> None:
+    for rows in (2, 3, 7, 12):
+        assert_agrees(rich, rich_call(rows))
 
 
 @pytest.fixture
-def joint(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
-    module = blocks.seeded(models.Joint, seed)
-    call = Call((blocks.normal(5, 4), blocks.normal(5, 4, seed=1)), {})
-    ranges = {"a": {0: models.ROWS}, "b": {0: models.ROWS}}
-    return pair(impl, cache, module, call, dynamic=ranges)
+def rich(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    module = blocks.seeded(models.Rich, seed)
+    return pair(impl, cache, module, rich_call(), dynamic=ROWS)
+
+
+def rich_call(rows: int = 5, **other: Any) -> Call:
+    return models.rich_call(rows, **{"flag": True, "n": 3, "mode": "minus", **other})
+
+
+@clause("EXP-15")
+def test_flags_and_scalars_hold_beside_ranges(rich: Pair) -> None:
+    for rows in (2, 3, 7, 12):
+        assert_agrees(rich, rich_call(rows, seed=rows))
+
+
+@clause("EXP-15")
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"flag": False},
+        {"flag": 1},
+        {"n": 2},
+        {"n": 3.0},
+        {"n": None},
+        {"mode": "plus"},
+        {"mode": None},
+    ],
+    ids=str,
+)
+def test_other_flags_and_scalars_are_noticed(rich: Pair, other: Any) -> None:
+    assert_equal_or_refused(rich, rich_call(7, **other))
 
 
 @clause("EXP-19")
@@ -149,6 +185,22 @@ def test_fixed_sizes_stay_fixed(impl: Adapter, cache: PackageCache, seed: int) -
 
     for tokens, batch in ((9, 2), (7, 2), (16, 2), (8, 1), (8, 3), (1, 1)):
         assert_equal_or_refused(twins, blocks.call(tokens=tokens, batch=batch))
+
+
+@clause("EXP-19")
+def test_values_that_the_module_excludes_stay_excluded(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = blocks.seeded(models.Bounded, seed)
+
+    def call(count: int) -> Call:
+        (x,) = models.rows_call().args
+        return Call((x, torch.tensor(count, device=x.device)), {})
+
+    def make() -> Pair:
+        return pair(impl, cache, module, call(4))
+
+    assert_agrees_or_refuses(make, [call(n) for n in (1, 2, 8, 0, 9, -3)])
 
 
 @clause("EXP-20")
@@ -161,3 +213,37 @@ def test_a_range_must_fit_its_example(impl: Adapter, ends: Any) -> None:
 
     with pytest.raises(Refused):
         impl.export(module, blocks.call(tokens=8), dynamic=ranges)
+
+
+@clause("EXP-20")
+@pytest.mark.parametrize(
+    "ranges",
+    [
+        {"x": {2: models.ROWS}},
+        {"x": {0: models.ROWS}, "flag": {0: models.ROWS}},
+        {"parts": ({0: models.ROWS},)},
+        {"extra": {"loss": {0: models.ROWS}}},
+    ],
+    ids=["dimension", "flag", "tuple", "dict"],
+)
+def test_a_range_must_fit_its_argument(impl: Adapter, ranges: Any) -> None:
+    module = blocks.seeded(models.Rich)
+
+    with pytest.raises(Refused):
+        impl.export(module, rich_call(), dynamic=ranges)
+
+
+@clause("EXP-24")
+def test_numbers_computed_from_a_size_vary_with_it(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = blocks.seeded(models.Numbers, seed)
+    ranges = {"x": {0: models.ROWS}}
+
+    def make() -> Pair:
+        twins = pair(impl, cache, module, models.rows_call(), dynamic=ranges)
+        for rows in (2, 3, 4, 5, 12):
+            assert_agrees(twins, models.rows_call(rows, seed=rows))
+        return twins
+
+    assert_agrees_or_refuses(make, [])

@@ -98,6 +98,8 @@ def _arguments(path: str, clause: str, cache: str, report: Path) -> list[str]:
         *("-p", "no:cacheprovider"),
         *("-p", "no:logging"),
         *("-x", "--tb=no"),
+        # This process may hold modules that other packages register as plugins.
+        *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
         *(() if _installed() else ("-p", "conformance.plugin")),
         f"--rootdir={report.parent}",
         f"--aoti-impl={path}",

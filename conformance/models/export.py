@@ -24,16 +24,16 @@ class Linear(nn.Module):
 
 
 class Rich(Linear):
-    """Takes nested tensors, flags and strings; returns numbers beside tensors.
+    """Takes nested tensors, flags and strings; returns nested tensors.
 
-    `x` is float32[rows, 4], everything else has fixed sizes.
+    `x` and `parts[0]` are float32[rows, 4], everything else has fixed sizes.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.table = normal(4, seed=11)  # neither a parameter nor a buffer
 
-    def forward(  # noqa: PLR0913
+    def forward(
         self,
         x: torch.Tensor,
         parts: tuple[torch.Tensor, list[torch.Tensor]],
@@ -48,24 +48,39 @@ class Rich(Linear):
             y = y * n
         if mode == "minus":
             y = -y
-        return {
-            "sample": y,
-            "rows": x.shape[0],
-            "twice": 2 * x.shape[0] + 1,
-            "flag": flag,
-            "share": 0.5,
-            "name": mode,
-            "none": None,
-            "pair": (y[0], [y.sum(), None]),
-        }
+        return {"sample": y, "none": None, "pair": (y[0], [y.sum(), None], {})}
 
 
-def rich_call(rows: int = 5, seed: int = 0, **other: Any) -> Call:
-    """Draw a call of Rich."""
-    parts = normal(4, seed=seed + 1), [normal(4, seed=seed + 2)]
+def rich_call(rows: int = 5, seed: int = 0, *, more: int = 0, **other: Any) -> Call:
+    """Draw a call of Rich; `parts[0]` has `more` rows than `x`."""
+    parts = normal(rows + more, 4, seed=seed + 1), [normal(4, seed=seed + 2)]
     extra = {"gain": normal(4, seed=seed + 3), "bias": normal(1, seed=seed + 4)}
     x = normal(rows, 4, seed=seed)
     return Call((x,), {"parts": parts, "extra": extra, **other})
+
+
+class Numbers(Linear):
+    """Returns Python values beside a tensor, most of them computed from its rows."""
+
+    def forward(self, x: torch.Tensor, flag: bool = True) -> dict[str, Any]:  # noqa: FBT001, FBT002
+        rows = x.shape[0]
+        return {
+            "sample": self.proj(x),
+            "rows": rows,
+            "twice": 2 * rows + 1,
+            "half": rows / 2,
+            "many": rows > 4,  # noqa: PLR2004
+            "flag": flag,
+            "share": 0.5,
+            "none": None,
+        }
+
+
+class Named(Linear):
+    """Returns a string beside a tensor."""
+
+    def forward(self, x: torch.Tensor, mode: str = "plus") -> tuple[torch.Tensor, str]:
+        return self.proj(x), mode
 
 
 class Joint(Linear):
@@ -77,7 +92,7 @@ class Joint(Linear):
 
 
 class Square(Linear):
-    """`x` is float32[height, width]; height and width have nothing to do with each other."""
+    """`x` is float32[height, width]; the two have nothing to do with each other."""
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         y = self.proj(x.unsqueeze(-1).expand(-1, -1, 4))
@@ -97,6 +112,35 @@ class Grouped(Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.proj(x).view(x.shape[0] // 4, 4, 4).sum(1)
+        return result
+
+
+class AtLeastEight(Linear):
+    """`x` is float32[rows, 4] with eight rows or more, as the module itself checks."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch._check(x.shape[0] >= 8)  # type: ignore[no-untyped-call]  # noqa: PLR2004
+        result: torch.Tensor = self.proj(x)
+        return result
+
+
+class NotFive(Linear):
+    """`x` is float32[rows, 4]; five rows are treated otherwise than all others."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.proj(x)
+        return result if x.shape[0] != 5 else -result  # noqa: PLR2004
+
+
+class Bounded(Linear):
+    """`count` is an int64 scalar from 1 to 8, as the module itself checks."""
+
+    def forward(self, x: torch.Tensor, count: torch.Tensor) -> torch.Tensor:
+        number = count.item()
+        torch._check(number >= 1)  # type: ignore[no-untyped-call]
+        torch._check(number <= 8)  # type: ignore[no-untyped-call]  # noqa: PLR2004
+        numbers = torch.arange(number, device=x.device)
+        result: torch.Tensor = self.proj(x) + numbers.sum()
         return result
 
 
@@ -124,9 +168,9 @@ class Variadic(Linear):
         return y * named["scale"] - named["shift"]
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=1)
 def angles(rows: int) -> torch.Tensor:
-    """Compute float32[rows, 4] once for each number of rows, as rotary helpers do."""
+    """Compute float32[rows, 4] once for a number of rows, as rotary helpers do."""
     return torch.arange(4.0 * rows).view(rows, 4).cos()
 
 
@@ -134,7 +178,22 @@ class Cached(Linear):
     """Uses a helper that remembers its tensors."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.proj(x) + angles(x.shape[0])
+        result: torch.Tensor = self.proj(x) + angles(x.shape[0]).to(x.device)
+        return result
+
+
+class Memoir(Linear):
+    """Remembers its tensors itself, in an attribute."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: dict[int, torch.Tensor] = {}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.shape[0]
+        if rows not in self.seen:
+            self.seen[rows] = torch.arange(4.0 * rows, device=x.device).view(rows, 4)
+        result: torch.Tensor = self.proj(x) + self.seen[rows].cos()
         return result
 
 
@@ -142,7 +201,7 @@ class Undecided(Linear):
     """Branches on a value, which no exported graph can."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        result: torch.Tensor = self.proj(x)
+        result: torch.Tensor = self.proj(x) + angles(x.shape[0]).to(x.device)
         return result if bool(result.sum() > 0) else -result
 
 
@@ -164,14 +223,26 @@ def _(x: torch.Tensor) -> torch.Tensor:
 
 
 class Bare(Linear):
+    """Uses the operator without a fake kernel."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = bare(self.proj(x))
         return result
 
 
 class Lied(Linear):
+    """Returns what the lying operator returns."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = liar(self.proj(x))
+        return result
+
+
+class LiedWithin(Linear):
+    """Uses what the lying operator returns, and returns something else."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = (liar(self.proj(x)) + 1).sum(0).float()
         return result
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -67,12 +68,24 @@ def on_a_shared_twin(compiled: Any, module: nn.Module) -> None:
     module.forward = Held(twin)
 
 
+def on_a_twin_then(change: Callable[[nn.Module], None]) -> Any:
+    """Apply to a copy of the module, then do something to the module."""
+
+    def apply(compiled: Any, module: nn.Module) -> None:
+        twin = copy.deepcopy(module)
+        reference.apply(compiled, twin)
+        module.forward = Held(twin)
+        change(module)
+
+    return apply
+
+
 class Held:
     """A forward that belongs to another module, which it keeps."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.__signature__ = module.forward.__signature__
+        self.__signature__ = inspect.signature(module.forward)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.module.forward(*args, **kwargs)

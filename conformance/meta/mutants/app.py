@@ -1,12 +1,10 @@
-"""Mutants of the chapter APP: applies that forget, copy, drop or pretend."""
+"""Mutants of the chapter APP: answers, looks and hooks."""
 
 from __future__ import annotations
 
 import copy
-import os
 import types
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,15 +16,11 @@ from conformance.meta.mutants._applied import (
     Held,
     afterwards,
     altered,
-    as_it_was,
-    on_a_copy,
     on_a_shared_twin,
+    on_a_twin_then,
     shared_twin,
 )
 from conformance.meta.mutants._make import mutant
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 
 def _wrong_at_the_end(x: torch.Tensor) -> torch.Tensor:
@@ -54,7 +48,7 @@ def _trusting(compiled: Any, module: nn.Module) -> None:
     try:
         reference.apply(compiled, module)
     except Refused:
-        module.forward = types.MethodType(type(module).forward, module)  # type: ignore[assignment]
+        module.forward = types.MethodType(type(module).forward, module)
 
 
 def _releases_first(compiled: Any, module: nn.Module) -> None:
@@ -103,16 +97,6 @@ def _unties(module: nn.Module) -> None:
             child.weight = nn.Parameter(child.weight.clone(), requires_grad=False)
 
 
-def _on_twin_then(change: Callable[[nn.Module], None]) -> Any:
-    def apply(compiled: Any, module: nn.Module) -> None:
-        twin = copy.deepcopy(module)
-        reference.apply(compiled, twin)
-        module.forward = Held(twin)
-        change(module)
-
-    return apply
-
-
 def _keeps_all(module: nn.Module) -> None:
     module._non_persistent_buffers_set.clear()
 
@@ -124,7 +108,7 @@ def _no_gradients(module: nn.Module) -> None:
 APP_05_persistence = mutant("APP-05", apply=afterwards(_keeps_all))
 APP_05_gradients = mutant("APP-05", apply=afterwards(_no_gradients))
 APP_05_parameters = mutant("APP-05", apply=_all_parameters)
-APP_05_ties = mutant("APP-05", apply=_on_twin_then(_unties))
+APP_05_ties = mutant("APP-05", apply=on_a_twin_then(_unties))
 
 
 def _loses_config(module: nn.Module) -> None:
@@ -152,7 +136,11 @@ APP_06_training = mutant("APP-06", apply=afterwards(_starts_training))
 
 def _hides_the_signature(module: nn.Module) -> None:
     applied = module.forward
-    module.forward = lambda *args, **kwargs: applied(*args, **kwargs)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return applied(*args, **kwargs)
+
+    module.forward = forward
 
 
 APP_07 = mutant("APP-07", apply=afterwards(_hides_the_signature))
@@ -197,146 +185,6 @@ APP_08_drops = mutant("APP-08", apply=afterwards(_drops_hooks))
 APP_08_twice = mutant("APP-08", apply=_hooks_twice)
 APP_09_deaf = mutant("APP-09", apply=_deaf_to_children)
 APP_09_later = mutant("APP-09", apply=on_a_shared_twin)
-
-
-def _empties(module: nn.Module) -> None:
-    for parameter in module.parameters():
-        parameter.data = torch.empty(0)
-
-
-def _renames(module: nn.Module) -> None:
-    own = module.state_dict
-    module.state_dict = lambda: {f"module.{n}": t for n, t in own().items()}  # type: ignore[method-assign, assignment]
-
-
-def _deaf_to_loading(module: nn.Module) -> None:
-    module.load_state_dict = lambda *_args, **_kwargs: None  # type: ignore[method-assign, assignment]
-
-
-class _CopiesAtFirst(Held):
-    """Copies the weights when it is called first, and not again."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__(module)
-        self.copied = False
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not self.copied:
-            self.module, self.copied = copy.deepcopy(self.module), True
-        return super().__call__(*args, **kwargs)
-
-
-def _copies_at_first(compiled: Any, module: nn.Module) -> None:
-    twin = shared_twin(module)
-    reference.apply(compiled, twin)
-    module.forward = _CopiesAtFirst(twin)
-
-
-APP_10_empties = mutant("APP-10", apply=_on_twin_then(_empties))
-APP_10_renames = mutant("APP-10", apply=afterwards(_renames))
-APP_11 = mutant("APP-11", apply=afterwards(_deaf_to_loading))
-APP_12_copies = mutant("APP-12", apply=on_a_copy(as_it_was))
-APP_12_late = mutant("APP-12", apply=_copies_at_first)
-APP_13 = mutant("APP-13", apply=on_a_shared_twin)
-
-
-def _forgets_to_restore(module: nn.Module) -> None:
-    if "forward" not in vars(module):
-        raise Refused("nothing was applied")
-
-
-def _always_restores(module: nn.Module) -> None:
-    vars(module).pop("forward", None)
-
-
-def _keeps_a_way_back(compiled: Any, module: nn.Module) -> None:
-    reference.apply(compiled, module)
-    module.way_back = copy.deepcopy(module.state_dict())  # type: ignore[assignment]
-
-
-def _restores_old_weights(module: nn.Module) -> None:
-    reference.restore(module)
-    module.load_state_dict(module.way_back)  # type: ignore[arg-type]
-
-
-APP_14_stale = mutant("APP-14", apply=_keeps_a_way_back, restore=_restores_old_weights)
-APP_14_forgets = mutant("APP-14", restore=_forgets_to_restore)
-APP_14_always = mutant("APP-14", restore=_always_restores)
-APP_15 = mutant("APP-15", apply=_on_twin_then(_empties))
-
-
-class _Shared(Held):
-    """Copies share what they run."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
-        return self
-
-
-def _copies_share(compiled: Any, module: nn.Module) -> None:
-    reference.apply(compiled, module)
-    twin = copy.deepcopy(module)
-    for name, parameter in twin.named_parameters():
-        parameter.data = module.get_parameter(name).data
-    module.forward = _Shared(twin)
-
-
-APP_16 = mutant("APP-16", apply=_copies_share)
-
-
-class _Forgetful:
-    """Comes out of pickle with weights of its own invention."""
-
-    def __init__(self, applied: Any) -> None:
-        self.applied = applied
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.applied(*args, **kwargs)
-
-    def __reduce__(self) -> Any:
-        return _zeros, ()
-
-
-def _zeros() -> Any:
-    return torch.zeros_like
-
-
-def _pickles_badly(module: nn.Module) -> None:
-    module.forward = _Forgetful(module.forward)
-
-
-APP_17 = mutant("APP-17", apply=afterwards(_pickles_badly))
-
-_ME = os.getpid()
-
-
-def _loads_at_home_only(folder: Path) -> Any:
-    if (folder / "maker").read_text() != str(os.getpid()):
-        message = "module 'torch._inductor' has no attribute 'codecache'"
-        raise AttributeError(message)
-    return reference.load(folder)
-
-
-def _signs(compiled: Any, folder: Path) -> None:
-    reference.save(compiled, folder)
-    (folder / "maker").write_text(str(os.getpid()))
-
-
-APP_18 = mutant("APP-18", load=_loads_at_home_only, save=_signs)
-
-
-def _probes_the_compiler(folder: Path) -> Any:
-    from torch._inductor.cpp_builder import get_cpp_compiler
-
-    get_cpp_compiler()
-    return reference.load(folder)
-
-
-APP_19 = mutant("APP-19", load=_probes_the_compiler)
-APP_20 = mutant("APP-20", apply=on_a_copy(as_it_was))
-
-_kept: list[nn.Module] = []
-
-APP_21 = mutant("APP-21", apply=afterwards(_kept.append))
 
 _first: dict[type, Any] = {}
 
@@ -425,4 +273,3 @@ def _sulks(module: nn.Module) -> None:
 
 
 APP_26 = mutant("APP-26", apply=afterwards(_sulks))
-APP_27 = mutant("APP-27", apply=on_a_shared_twin)

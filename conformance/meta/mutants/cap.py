@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
-from contextlib import contextmanager
+import functools
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
 from torch.utils import _pytree as pytree
 
-import aoti_ref
 from aoti_ref import _capture
 from aoti_ref._call import Call
 from conformance.adapter import Refused
@@ -18,63 +17,60 @@ from conformance.adapters import reference
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from torch import nn
 
 
-def capturing(
-    *,
-    stop: type[BaseException] = aoti_ref.AotiError,
-    must_call: bool = True,
-    keeps: Callable[[Any], Any] = lambda leaf: leaf,
-) -> Any:
-    """Make a capture that raises `stop` and records what `keeps` leaves."""
-
-    @contextmanager
-    def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
-        record = Call()
-        original = getattr(module, method)
-
-        def fake(*args: Any, **kwargs: Any) -> Any:
-            record.args, record.kwargs = keeps(args), keeps(kwargs)
-            raise stop(type(module).__name__)
-
-        fake.__signature__ = inspect.signature(original)  # type: ignore[attr-defined]
-        with patch.object(module, method, fake):
-            try:
-                yield record
-            except stop:
-                return
-        if must_call:
-            raise Refused(f"{type(module).__name__} was never called")
-
-    return capture
+@contextmanager
+def _never_mind(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    with suppress(Refused), reference.capture(module, method) as record:
+        yield record
 
 
-CAP_01 = mutant("CAP-01", capture=capturing(must_call=False))
+CAP_01 = mutant("CAP-01", capture=_never_mind)
 
 
 class _Carried(Exception):
-    """An ordinary exception that carries the call to whoever catches it."""
+    """An ordinary exception that carries the stop to whoever catches it."""
+
+    def __init__(self, stop: BaseException) -> None:
+        super().__init__()
+        self.stop = stop
 
 
 @contextmanager
-def _records_on_arrival(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    record = Call()
+def _stops_softly(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    swallowed = False
+    with reference.capture(module, method) as record:
+        hard = getattr(module, method)
 
-    def fake(*args: Any, **kwargs: Any) -> Any:
-        raise _Carried(args, kwargs)
+        @functools.wraps(hard)
+        def soft(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return hard(*args, **kwargs)
+            except BaseException as stop:  # noqa: BLE001  # it is one
+                raise _Carried(stop) from None
 
-    with patch.object(module, method, fake):
-        try:
-            yield record
-        except _Carried as carried:
-            record.args, record.kwargs = carried.args
+        with patch.object(module, method, soft):
+            try:
+                yield record
+            except _Carried as carried:
+                raise carried.stop from None
+        swallowed = True
+    if swallowed:
+        record.args, record.kwargs = (), {}
 
 
-CAP_02 = mutant("CAP-02", capture=_records_on_arrival)
-CAP_03 = mutant("CAP-03", capture=capturing())
+@contextmanager
+def _refers(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    references = patch.object(_capture, "snapshot", Call)
+    with references, reference.capture(module, method) as record:
+        yield record
+
+
+CAP_02 = mutant("CAP-02", capture=_stops_softly)
+CAP_03 = mutant("CAP-03", capture=_refers)
 
 
 @contextmanager

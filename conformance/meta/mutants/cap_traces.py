@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -13,7 +13,6 @@ import torch
 import tqdm
 
 from aoti_ref import _capture
-from aoti_ref._call import Call
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._make import mutant
@@ -37,24 +36,29 @@ def afterwards(do: Callable[[nn.Module], object]) -> Any:
 
 
 @contextmanager
-def _runs_the_module(module: nn.Module, _method: str = "forward") -> Iterator[Any]:
-    calls = []
+def _runs_the_module(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    original = getattr(module, method)
+    with reference.capture(module, method) as record:
+        stop = getattr(module, method)
 
-    def keep(_module: nn.Module, args: Any, kwargs: Any, _result: Any) -> None:
-        calls.append((args, kwargs))
+        @functools.wraps(original)
+        def late(*args: Any, **kwargs: Any) -> Any:
+            original(*args, **kwargs)
+            return stop(*args, **kwargs)
 
-    handle = module.register_forward_hook(keep, with_kwargs=True)
-    record = Call()
-    try:
+        with patch.object(module, method, late):
+            yield record
+
+
+@contextmanager
+def _lets_dynamo_trace(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    traced = patch.object(_capture, "_interpreted", lambda _: nullcontext())
+    with traced, reference.capture(module, method) as record:
         yield record
-    finally:
-        handle.remove()
-    if not calls:
-        raise Refused(f"{type(module).__name__} was never called")
-    record.args, record.kwargs = calls[0]
 
 
-CAP_05 = mutant("CAP-05", capture=_runs_the_module)
+CAP_05_runs = mutant("CAP-05", capture=_runs_the_module)
+CAP_05_traced = mutant("CAP-05", capture=_lets_dynamo_trace)
 
 
 @contextmanager
@@ -166,14 +170,27 @@ def _touches_weights(module: nn.Module) -> None:
         parameter.data.mul_(1.01)
 
 
-CAP_11 = mutant("CAP-11", capture=afterwards(_touches_weights))
+def _answers_nothing(module: nn.Module) -> None:
+    module.forward = lambda x, **_: torch.zeros_like(x)
+
+
+CAP_11_weights = mutant("CAP-11", capture=afterwards(_touches_weights))
+CAP_11_answers = mutant("CAP-11", capture=afterwards(_answers_nothing))
 
 
 def _leaves_a_bar(module: nn.Module) -> None:
     vars(module)["bar"] = tqdm.tqdm(range(2), disable=False)
 
 
-CAP_12 = mutant("CAP-12", capture=afterwards(_leaves_a_bar))
+@contextmanager
+def _forgets_bars(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    forgotten = patch.object(_capture, "_open_bars", set)
+    with forgotten, reference.capture(module, method) as record:
+        yield record
+
+
+CAP_12_opens = mutant("CAP-12", capture=afterwards(_leaves_a_bar))
+CAP_12_forgets = mutant("CAP-12", capture=_forgets_bars)
 
 
 class _StopIt(Exception):
