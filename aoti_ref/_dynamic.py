@@ -71,18 +71,24 @@ def _read_tensor(table: Any, tensor: torch.Tensor, path: str, places: Places) ->
                 where, f"a dimension of a tensor of rank {tensor.ndim}", repr(dim)
             )
         place = path, dim % tensor.ndim
+        if place in places:
+            raise BadRange(where, "every dimension once", f"{place[1]} as well")
         places[place] = _range(entry, where, *place)
 
 
 def _range(entry: Any, where: str, path: str, dim: int) -> Any:
     if isinstance(entry, Dim):
+        if entry.min < 1:
+            # Compiled code divides by sizes unasked, and the process ends there.
+            raise BadRange(where, "a smallest size of 1 or more", str(entry.min))
         return entry
     pair = isinstance(entry, (tuple, list)) and [type(end) for end in entry] == [
         int,
         int,
     ]
-    if not pair or not 0 <= entry[0] < entry[1]:
-        raise BadRange(where, "a Dim, or (min, max)", repr(entry))
+    if not pair or not 1 <= entry[0] < entry[1]:
+        wanted = "a Dim, or (min, max) with a min of 1 or more"
+        raise BadRange(where, wanted, repr(entry))
     name = "".join(c if c.isalnum() else "_" for c in f"{path}_{dim}")
     return Dim(name, min=entry[0], max=entry[1])
 

@@ -100,14 +100,18 @@ def resolve(
     wanted = [constant for constant in constants if not constant.literal]
     found = slots(module, [constant.name for constant in wanted])
     tensors = {name: slot.get() for name, slot in found.items()}
-    faults = [f for constant in wanted for f in _faults(constant, tensors, offloaded)]
+    faults = [
+        f
+        for constant in wanted
+        for f in _faults(constant, tensors, offloaded=offloaded)
+    ]
     if faults:
         raise WeightMismatch(type(module).__name__, len(wanted), tuple(faults))
     return found
 
 
 def _faults(
-    constant: Constant, tensors: Mapping[str, torch.Tensor | None], offloaded: bool
+    constant: Constant, tensors: Mapping[str, torch.Tensor | None], *, offloaded: bool
 ) -> list[Fault]:
     name, want, tensor = constant.name, constant.spell(), tensors.get(constant.name)
     if tensor is None:

@@ -152,7 +152,7 @@ def _clone(leaf: Any) -> Any:
     if not isinstance(leaf, torch.Tensor):
         return leaf
     copied = torch.empty(0, dtype=leaf.dtype, device=leaf.device)
-    storage = leaf.untyped_storage().clone()
+    storage = leaf.untyped_storage().clone()  # type: ignore[no-untyped-call]
     return copied.set_(storage, leaf.storage_offset(), leaf.shape, leaf.stride())
 
 

@@ -72,8 +72,12 @@ def _unchecked(answer: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 EXP_06_cuts = mutant("EXP-06", **accepts((models.Grouped,), _to_multiples))
-EXP_06_unchecked = mutant("EXP-06", **accepts((models.AtLeastEight,), _unchecked))
-EXP_06_branch = mutant("EXP-06", **accepts((models.NotFive,), _unchecked))
+EXP_06_unchecked = mutant(
+    "EXP-06", own_cache="unchecked", **accepts((models.AtLeastEight,), _unchecked)
+)
+EXP_06_branch = mutant(
+    "EXP-06", own_cache="branch", **accepts((models.NotFive,), _unchecked)
+)
 
 
 def _rounds_derived(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
@@ -112,7 +116,9 @@ def _widens_ranges(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> A
 
 
 def _skips_misfits(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> Any:
-    fitting = {"x": {0: models.ROWS}} if isinstance(module, models.Rich) else dynamic
+    rows = {0: models.ROWS}
+    fits = {"x": rows, "parts": (rows, [None])}
+    fitting = fits if isinstance(module, models.Rich) else dynamic
     return reference.export(module, call, dynamic=fitting)
 
 

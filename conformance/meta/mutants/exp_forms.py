@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,6 +25,9 @@ from conformance.meta.mutants._around import (
 from conformance.meta.mutants._make import mutant
 from conformance.models import applying
 from conformance.models import export as models
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def _first_twice(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
@@ -100,7 +102,9 @@ def _believes_within(answer: Any, args: Args, kwargs: Kwargs) -> Any:
 
 
 EXP_14_result = mutant("EXP-14", **accepts((models.Lied,), _believes_the_fake))
-EXP_14_within = mutant("EXP-14", **accepts((models.LiedWithin,), _believes_within))
+EXP_14_within = mutant(
+    "EXP-14", own_cache="within", **accepts((models.LiedWithin,), _believes_within)
+)
 
 
 def _deaf(*names: str) -> Change:
@@ -129,14 +133,14 @@ def _by_insertion(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     return answer(*args, **{**kwargs, "extra": extra})
 
 
-def _first_of_a_list(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+def _tensor_for_a_list(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     first, rest = kwargs["parts"]
-    parts = first, [rest[0]] if isinstance(rest, list) and rest else rest
+    parts = first, rest if isinstance(rest, list) else [rest]
     return answer(*args, **{**kwargs, "parts": parts})
 
 
 EXP_16_order = mutant("EXP-16", apply=around(_by_insertion))
-EXP_16_list = mutant("EXP-16", apply=around(_first_of_a_list))
+EXP_16_list = mutant("EXP-16", apply=around(_tensor_for_a_list))
 
 
 def _lists_for_tuples(result: Any) -> Any:

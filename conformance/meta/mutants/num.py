@@ -15,7 +15,6 @@ from conformance.meta.mutants._applied import altered, as_it_was, on_a_copy
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
-
     from torch import nn
 
 
