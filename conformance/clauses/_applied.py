@@ -5,6 +5,7 @@ The branches between "answered" and "refused" stand here, and not in the tests.
 
 from __future__ import annotations
 
+import inspect
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,3 +106,9 @@ def roles(module: nn.Module) -> dict[str, Any]:
         for name, p in parameters
     }
     return found | {n: ("buffer", n in stored, b.dtype) for n, b in buffers}
+
+
+def parameters(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Read the parameters of `forward`, as a pipeline does."""
+    found = inspect.signature(module.forward).parameters
+    return {name: (each.default, each.kind) for name, each in found.items()}

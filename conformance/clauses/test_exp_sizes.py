@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from conformance.cache import PackageCache
 
 TOKENS = {"hidden_states": {1: blocks.TOKENS}}
-ROWS = {"x": {0: models.ROWS}, "parts": ({0: models.ROWS}, [None])}
+FIXED = {"extra": None, "flag": None, "n": None, "mode": None}
+ROWS = {"x": {0: models.ROWS}, "parts": ({0: models.ROWS}, [None]), **FIXED}
 
 
 def _name(make: type) -> str:

@@ -1,0 +1,38 @@
+"""A mutant of the chapter EXP: an export that takes every range as it comes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from conformance.adapter import Range, Refused
+from conformance.adapters import reference
+from conformance.meta.mutants._around import Ranges, around
+from conformance.meta.mutants._make import mutant
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from conformance.meta.mutants._around import Answer, Args, Kwargs
+
+_TOKENS = {"hidden_states": {1: Range("tokens", 2, 24)}}
+
+
+def _from_two(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> Any:
+    """Export what the reference refuses for another range, and say nothing."""
+    try:
+        return reference.export(module, call, dynamic=dynamic)
+    except Refused:
+        return reference.export(module, call, dynamic=_TOKENS)
+
+
+def _something_for_nothing(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    x = kwargs["hidden_states"]
+    if x.shape[1] >= 2:
+        return answer(*args, **kwargs)
+    (found,) = answer(*args, hidden_states=x.new_zeros(x.shape[0], 2, x.shape[2]))
+    return (found[:, : x.shape[1]],)
+
+
+EXP_05_nothing = mutant(
+    "EXP-05", export=_from_two, apply=around(_something_for_nothing)
+)
