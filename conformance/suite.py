@@ -224,7 +224,7 @@ class Suite:
         parts = ["python", "-m", "pytest", "--pyargs", id_of(item)]
         for name in ("impl", "device", "seed", "expected", "checkpoint"):
             value = self.config.getoption(f"aoti_{name}")
-            if value is not None:
+            if value not in (None, "cpu"):
                 parts.append(f"--aoti-{name}={value}")
         return shlex.join(parts)
 
