@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from conformance import device
 from conformance.clauses._applied import (
     assert_eager_or_clear,
     roles,
@@ -54,8 +55,9 @@ def test_integer_and_boolean_buffers_count(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:
     module = blocks.seeded(applying.Kinds, seed)
-    module.index = torch.tensor([3, 3, 1, 0])
-    module.mask = torch.tensor([False, False, True, False])
+    here = device.chosen()
+    module.index = torch.tensor([3, 3, 1, 0], device=here)
+    module.mask = torch.tensor([False, False, True, False], device=here)
 
     twins = pair(impl, cache, module, applying.kinds_call())
 

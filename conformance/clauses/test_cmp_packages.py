@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from conformance import device
 from conformance.clauses import _compiles
 from conformance.fresh import fresh_python
 from conformance.models.blocks import seeded
@@ -110,7 +111,7 @@ def test_a_saved_package_runs_where_nothing_else_is_left(
     )
 
     module, call = seeded(Layer, seed), rows(seed=seed)
-    actual = torch.tensor(completed.value)
+    actual = torch.tensor(completed.value, device=device.chosen())
     assert_parity(actual, module(*call.args), truth(module, call))
 
 

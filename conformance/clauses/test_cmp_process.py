@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
+from conformance import device
 from conformance.adapter import Refused
 from conformance.clauses import _compiles
 from conformance.fresh import fresh_python
@@ -146,6 +147,7 @@ def test_a_failed_compile_leaves_no_files_and_a_usable_module(
 
 @clause("CMP-20")
 def test_compiled_model_holds_on_to_no_weights(impl: Adapter) -> None:
+    device.choose("cpu")  # what is watched here is ordinary memory
     module = seeded(Layer)
     memories = [weakref.ref(memory) for memory in on_memories(module)]
     exported = impl.export(module, rows())
