@@ -28,8 +28,8 @@ from aoti_ref._weights import Slot, resolve
 if TYPE_CHECKING:
     from torch import nn
 
-# Where a tensor hangs, the tensor, and what its memory was when it was bound.
-_Bound = tuple[Slot, torch.Tensor, int, torch.dtype, torch.Size]
+# Where a tensor hangs, the tensor, and what it was when it was bound.
+_Bound = tuple[Slot, torch.Tensor, int, torch.dtype, torch.Size, tuple[int, ...]]
 _NOTHING = None  # the instance had no attribute of its own: the class's served
 
 
@@ -115,6 +115,7 @@ class AppliedModel:
         self._runner: _inductor.Runner | None = None
         self._children: Children | None = None
         self._bound: list[_Bound] = []
+        self._carried: list[tuple[torch.Tensor, int]] = []
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -194,8 +195,10 @@ class AppliedModel:
                 and tensor.data_ptr() == address
                 and tensor.dtype is dtype
                 and tensor.shape == shape
-                for (owner, key), tensor, address, dtype, shape in self._bound
+                and tensor.stride() == stride
+                for (owner, key), tensor, address, dtype, shape, stride in self._bound
             )
+            and all(t._version == version for t, version in self._carried)
         )
 
     def _rebind(self, module: nn.Module) -> None:
@@ -213,16 +216,20 @@ class AppliedModel:
             for c in package.constants
             if c.literal
         }
-        held = {name: tensor.detach() for name, tensor in tensors.items()} | literals
+        carried = [c.name for c in package.constants if c.carried and not c.literal]
+        over = {name: tensors[name].to(device) for name in carried}
+        held = {n: t.detach() for n, t in {**tensors, **over}.items()} | literals
         # A runner of its own: the one before may be in use by another thread.
         runner = _inductor.new_runner(package.library(), device)
         names = runner.get_constant_names_to_original_fqns()
         constants = {name: held[fqn] for name, fqn in names.items()}
         runner.update_constant_buffer(constants, False, True, True)
-        self._literals = literals  # the runner keeps addresses, not tensors
+        self._held = literals | over  # the runner keeps addresses, not tensors
+        self._carried = [(tensors[name], tensors[name]._version) for name in carried]
         self._children = children
         self._bound = [
-            (slots[n], t, t.data_ptr(), t.dtype, t.shape) for n, t in tensors.items()
+            (slots[n], t, t.data_ptr(), t.dtype, t.shape, t.stride())
+            for n, t in tensors.items()
         ]
         self._runner = runner
 

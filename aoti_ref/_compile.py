@@ -103,10 +103,13 @@ def compile(  # used qualified, as re.compile is
     tensors = _tensors(program)
     literals = {n: t for n, t in tensors.items() if n.startswith(_LITERAL)}
     device = _device(tensors, contract)
-    for constant, tensor in tensors.items():
-        if tensor.device.type != device:
-            reason = f"{constant} is on {tensor.device}, and the graph on {device}"
-            raise NotCompilable(name, f"{reason}; move it first")
+    away = {n for n, t in tensors.items() if t.device.type != device}
+    stranded = sorted(away - _carried_over(program, device))
+    if stranded:
+        where = f"{stranded[0]} is on {tensors[stranded[0]].device}"
+        raise NotCompilable(name, f"{where}, and the graph on {device}; move it first")
+    for constant in away:
+        _move(graph, constant, device)
     # In the compiler's cache another process may be writing files of these names.
     with tempfile.TemporaryDirectory(prefix="aoti_ref_") as folder:
         merged[_inductor.OUTPUT] = folder
@@ -121,7 +124,7 @@ def compile(  # used qualified, as re.compile is
         archive = _package.build(
             files,
             contract,
-            [describe(n, t, literal=n in literals) for n, t in tensors.items()],
+            [describe(n, t, device, literal=n in literals) for n, t in tensors.items()],
             _ties(tensors),
             literals,
             device,
@@ -176,6 +179,32 @@ def _tensors(program: ExportedProgram) -> dict[str, torch.Tensor]:
     here = {_identity(tensor) for tensor in tensors.values()}
     tied = {n: t for n, t in program.state_dict.items() if _identity(t) in here}
     return tensors | tied
+
+
+def _carried_over(program: ExportedProgram, device: str) -> set[str]:
+    """Name the tensors of which the graph makes nothing but tensors on `device`."""
+    nodes = {node.name: node for node in program.graph.nodes}
+    found: set[str] = set()
+    for spec in program.graph_signature.input_specs:
+        if spec.kind is InputKind.USER_INPUT or spec.target is None:
+            continue
+        values = [user.meta.get("val") for user in nodes[spec.arg.name].users]
+        if all(
+            isinstance(value, torch.Tensor) and value.device.type == device
+            for value in values
+        ):
+            found.add(spec.target)
+    return found
+
+
+def _move(graph: torch.fx.GraphModule, name: str, device: str) -> None:
+    """Put a tensor of the graph on `device`: its container takes one device only."""
+    path, _, key = name.rpartition(".")
+    owner = graph.get_submodule(path)
+    tensor = getattr(owner, key).detach().to(device)
+    if key in owner._parameters:
+        tensor = torch.nn.Parameter(tensor, requires_grad=False)
+    setattr(owner, key, tensor)
 
 
 def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:

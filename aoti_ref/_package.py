@@ -89,8 +89,8 @@ class Package:
         self.contract = _decode_contract(manifest["contract"])
         self.device: str = manifest["device"]
         self.constants = [
-            Constant(name, dtype, tuple(shape), tuple(stride), device, literal)
-            for name, dtype, shape, stride, device, literal in manifest["constants"]
+            Constant(name, dtype, tuple(shape), tuple(stride), *rest)
+            for name, dtype, shape, stride, *rest in manifest["constants"]
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.literals = {

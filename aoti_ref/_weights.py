@@ -23,10 +23,11 @@ class Constant(NamedTuple):
         dtype: The name of its dtype, such as `bfloat16`.
         shape: Its sizes.
         stride: Its strides, in elements: the graph has them baked in.
-        device: The type of its device. A CUDA graph may want a table on the CPU,
-            which the module itself moves at every call.
+        device: The type of the device on which the graph has it.
         literal: Whether it is written in the module's code, so that no module
             holds it and the package carries its bytes.
+        carried: Whether the module may keep it on the CPU and carries it over at
+            every call: the graph has a copy, made anew when the table changes.
     """
 
     name: str
@@ -35,17 +36,20 @@ class Constant(NamedTuple):
     stride: tuple[int, ...]
     device: str
     literal: bool = False
+    carried: bool = False
 
     def spell(self) -> str:
         """Spell its type: `float32[2, 4]`."""
         return spell(self.dtype, self.shape)
 
 
-def describe(name: str, tensor: torch.Tensor, *, literal: bool) -> Constant:
-    """Describe a tensor as the constant `name`."""
+def describe(
+    name: str, tensor: torch.Tensor, device: str, *, literal: bool
+) -> Constant:
+    """Describe a tensor as the constant `name` of a graph on `device`."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     layout = tuple(tensor.shape), tuple(tensor.stride())
-    return Constant(name, dtype, *layout, tensor.device.type, literal)
+    return Constant(name, dtype, *layout, device, literal, tensor.device.type != device)
 
 
 class Slot(NamedTuple):
@@ -127,7 +131,11 @@ def _faults(
     elif not _same_layout(tensor, constant):
         detail = f"wants strides {constant.stride}, found {tuple(tensor.stride())}"
         faults.append(Fault("stride", name, detail))
-    if not offloaded and tensor.device.type != constant.device:
+    if constant.carried and tensor.is_inference():
+        detail = "wants a tensor that counts its changes, found one of inference mode"
+        faults.append(Fault("inference", name, detail))
+    at_home = constant.carried and tensor.device.type == "cpu"
+    if not offloaded and not at_home and tensor.device.type != constant.device:
         detail = f"wants {constant.device}, found {tensor.device}"
         faults.append(Fault("device", name, detail))
     return faults

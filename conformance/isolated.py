@@ -18,6 +18,7 @@ import signal
 import struct
 import sys
 import tempfile
+import threading
 import time
 import traceback
 import warnings
@@ -56,6 +57,9 @@ _HARNESS_FILES = (
     " in pytest_runtest_protocol",
     " in _child",
 )
+
+# filelock refuses a fork while another thread forks.
+_ONE_FORK_AT_A_TIME = threading.Lock()
 
 _HEADER = struct.Struct("!Q")
 _GRACE_S = 0.5  # for the stack to be written between the deadline and the kill
@@ -115,7 +119,8 @@ def run_forked(function: Callable[[], Any], *, deadline_s: float) -> Ending:
         with warnings.catch_warnings():
             # xdist's worker has a thread that waits for its controller, no more.
             warnings.filterwarnings("ignore", ".*use of fork", DeprecationWarning)
-            pid = os.fork()
+            with _ONE_FORK_AT_A_TIME:
+                pid = os.fork()
         if pid == 0:
             os.close(reading)
             _child(function, writing, stacks)

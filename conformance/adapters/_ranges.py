@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch.export import Dim
+from torch.utils import _pytree as pytree
 
 from conformance.adapter import Range, Refused
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from conformance.adapter import Dynamic
 
 
@@ -37,3 +41,21 @@ def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
         return found
 
     return {name: exchange(value) for name, value in dynamic.items()}
+
+
+def table(
+    module: nn.Module, call: Any, dynamic: Dynamic | None
+) -> dict[str, Any] | None:
+    """Spell ranges as `dynamic_shapes`, in which nested arguments stand in full.
+
+    torch refuses a None in the place of a container without ranges.
+    """
+    found = dims(dynamic)
+    if found is None:
+        return None
+    given = inspect.signature(module.forward).bind(*call.args, **call.kwargs)
+    for name, value in given.arguments.items():
+        nested = isinstance(value, (dict, list, tuple))
+        if nested and found.get(name) is None:
+            found[name] = pytree.tree_map(lambda _: None, value)
+    return found

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 
 from conformance.adapter import Dynamic, Info, Refused
-from conformance.adapters._ranges import dims
+from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,10 @@ def capture(module: nn.Module, method: str = "forward") -> Any:
 @_refusals()
 def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> Any:
     return torch.export.export(
-        module, call.args, dict(call.kwargs), dynamic_shapes=dims(dynamic)
+        module,
+        call.args,
+        dict(call.kwargs),
+        dynamic_shapes=table(module, call, dynamic),
     )
 
 

@@ -14,7 +14,7 @@ import torch
 import torch._inductor
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
-from conformance.adapters._ranges import dims
+from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,7 +40,10 @@ def capture(_module: nn.Module, _method: str = "forward") -> NoReturn:
 def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> Any:
     try:
         return torch.export.export(
-            module, call.args, dict(call.kwargs), dynamic_shapes=dims(dynamic)
+            module,
+            call.args,
+            dict(call.kwargs),
+            dynamic_shapes=table(module, call, dynamic),
         )
     except Exception as error:
         raise Refused(f"{type(error).__name__}: {error}") from error

@@ -79,12 +79,19 @@ def hunt(path: str, clause: str, cache: str) -> Verdict:
             ran = results.read(report).results
         except (OSError, results.BrokenResults):
             output = (Path(folder) / "output").read_text(errors="replace")
-            last = (output.strip().splitlines() or [ending.kind])[-1]
-            return Verdict(name, clause, killed=False, by=last, seconds=0.0)
+            by = _complaint(output) or ending.kind
+            return Verdict(name, clause, killed=False, by=by, seconds=0.0)
     killers = [result for result in ran if result.outcome in KILLS]
     by = killers[0].id.rpartition("::")[2] if killers else _told(ran)
     seconds = time.monotonic() - began
     return Verdict(name, clause, bool(killers), by, seconds)
+
+
+def _complaint(output: str) -> str:
+    """Find the line in which pytest says why it ran nothing."""
+    lines = [line for line in output.strip().splitlines() if line]
+    said = [line for line in lines if line.startswith("ERROR")]
+    return (said or lines or [""])[-1]
 
 
 def _told(ran: list[results.Result]) -> str:
