@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 from aoti_ref import _inductor, _tree
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
-from aoti_ref._contract import PYTHON_NUMBERS, ValueSpec
+from aoti_ref._contract import ValueSpec
 from aoti_ref._errors import (
     BadCall,
     BadResult,
@@ -111,11 +111,18 @@ class AppliedModel:
         self._contract = compiled.package.contract
         self._check = Checker(self._contract, signature, type(module).__name__)
         self._result = _tree.load_result(self._contract.result)
+        self._bare = self._result.is_leaf()
+        # A dtype for a tensor, None for a Python number.
+        self._outputs = [
+            out if isinstance(out, ValueSpec) else getattr(torch, out, None)
+            for out in self._contract.outputs
+        ]
         self._lock = threading.Lock()
         self._runner: _inductor.Runner | None = None
         self._children: Children | None = None
         self._bound: list[_Bound] = []
         self._carried: list[tuple[torch.Tensor, int]] = []
+        self._index: int | None = None  # the GPU that the weights are on
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -146,8 +153,20 @@ class AppliedModel:
         if module.training:
             raise TrainingMode(type(module).__name__, ("",))
         inputs = self._check(args, kwargs)
-        outputs = self._bind(module).run(inputs)
-        return self._structured(outputs)
+        runner = self._bind(module)
+        if self._index is not None:
+            self._refuse_elsewhere(inputs, self._index)
+        return self._structured(runner.run(inputs))
+
+    def _refuse_elsewhere(self, inputs: list[torch.Tensor], index: int) -> None:
+        """Refuse tensors on another GPU than the weights: the graph would not look."""
+        faults = tuple(
+            Fault("device", path, f"wants cuda:{index}, found {tensor.device}")
+            for tensor, path in zip(inputs, self._check.tensor_paths(), strict=True)
+            if tensor.is_cuda and tensor.device.index != index
+        )
+        if faults:
+            raise BadCall(self._check.module, faults)
 
     def refuse_misfit(self, module: nn.Module) -> None:
         """Hold a module to the package, without loading it.
@@ -186,20 +205,19 @@ class AppliedModel:
             return self._runner
 
     def _still_bound(self) -> bool:
+        if self._children is None or not self._children.unchanged():
+            return False
         # An address alone may have been freed and given to a tensor of another type.
-        return (
-            self._children is not None
-            and self._children.unchanged()
-            and all(
-                owner.get(key) is tensor
-                and tensor.data_ptr() == address
-                and tensor.dtype is dtype
-                and tensor.shape == shape
-                and tensor.stride() == stride
-                for (owner, key), tensor, address, dtype, shape, stride in self._bound
-            )
-            and all(t._version == version for t, version in self._carried)
-        )
+        for (owner, key), tensor, address, dtype, shape, stride in self._bound:
+            if (
+                owner.get(key) is not tensor
+                or tensor.data_ptr() != address
+                or tensor.dtype is not dtype
+                or tensor.shape != shape
+                or tensor.stride() != stride
+            ):
+                return False
+        return all(t._version == version for t, version in self._carried)
 
     def _rebind(self, module: nn.Module) -> None:
         children = Children(module, self._layout)
@@ -209,6 +227,8 @@ class AppliedModel:
         main = torch.device(package.device)
         devices = [t.device for t in tensors.values() if t.device.type == main.type]
         device = devices[0] if devices else main
+        if device.type == "cuda" and device.index is None:
+            device = torch.device("cuda", torch.cuda.current_device())
         literals = {
             c.name: package.literals[c.name].to(
                 device if c.device == main.type else "cpu"
@@ -231,20 +251,23 @@ class AppliedModel:
             (slots[n], t, t.data_ptr(), t.dtype, t.shape, t.stride())
             for n, t in tensors.items()
         ]
+        self._index = device.index if device.type == "cuda" else None
         self._runner = runner
 
     def _structured(self, outputs: list[torch.Tensor]) -> Any:
         """Give flat outputs eager's structure, and Python numbers back their type."""
-        wanted = self._contract.outputs
+        wanted = self._outputs
         leaves: list[Any] = []
         for index, (want, found) in enumerate(zip(wanted, outputs, strict=True)):
             if isinstance(want, ValueSpec):
                 leaves.append(want.value)
-            elif want in PYTHON_NUMBERS.values():
+            elif want is None:
                 leaves.append(found.item())
-            elif str(found.dtype) != f"torch.{want}":
+            elif found.dtype is not want:
                 detail = f"output {index} should be {want}, came as {found.dtype}"
                 raise BadResult(self._check.module, detail)
             else:
                 leaves.append(found)
+        if self._bare:
+            return leaves[0]
         return pytree.tree_unflatten(leaves, self._result)

@@ -9,13 +9,12 @@ import torch
 
 from aoti_ref import _conditions, _tree
 from aoti_ref._call import spell, spell_value
-from aoti_ref._contract import Contract, Size, TensorSpec
+from aoti_ref._contract import Contract, Size, TensorSpec, same
 from aoti_ref._errors import AutocastActive, BadCall, Fault
+from aoti_ref._plan import PLAIN, Plan, draw, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
 class Checker:
@@ -34,9 +33,15 @@ class Checker:
         self.module = module
         self.signature = signature
         self._paths = contract.paths()
+        self._plans: dict[tuple[int | str, ...], Plan | None] = {}
         self._devices = sorted(
             {leaf.device for leaf in contract.leaves if isinstance(leaf, TensorSpec)}
         )
+
+    def tensor_paths(self) -> list[str]:
+        """Name the graph's inputs, in its order."""
+        pairs = zip(self._paths, self.contract.leaves, strict=True)
+        return [path for path, leaf in pairs if isinstance(leaf, TensorSpec)]
 
     def unknown_arguments(self) -> list[str]:
         """Name the contract's arguments that the method does not take."""
@@ -62,6 +67,21 @@ class Checker:
         for device in self._devices:
             if torch.is_autocast_enabled(device):
                 raise AutocastActive("call", device)
+        form: tuple[int | str, ...] = (len(args), *kwargs)
+        plan = self._plans.get(form)
+        if plan is not None:
+            quick = plan([*args, *kwargs.values()])
+            if quick is not None:
+                return quick
+        inputs = self._named(args, kwargs)
+        if form not in self._plans:
+            self._plans[form] = draw(self.contract, self.signature, args, kwargs)
+        return inputs
+
+    def _named(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> list[torch.Tensor]:
+        """Check a call in the way that can name what is wrong with it."""
         faults: list[Fault] = []
         leaves = self._leaves(args, kwargs, faults)
         inputs: list[torch.Tensor] = []
@@ -95,7 +115,11 @@ class Checker:
         """Hold an argument that the graph does not know to its default."""
         parameter = self.signature.parameters.get(name)
         default = parameter.default if parameter else inspect.Parameter.empty
-        if not same(value, default):
+        fixed = self.contract.fixed
+        if name in fixed and not same(value, fixed[name]):
+            detail = f"wants {spell_value(fixed[name])}, found {spell_value(value)}"
+            faults.append(Fault("value", name, detail))
+        elif name not in fixed and not same(value, default):
             found = spell_value(value)
             faults.append(
                 Fault("unexpected", name, f"the graph has none, found {found}")
@@ -128,7 +152,7 @@ class Checker:
         faults: list[Fault],
     ) -> bool:
         wanted = self.contract.spell(spec)
-        if type(leaf) not in _PLAIN or not isinstance(leaf, torch.Tensor):
+        if type(leaf) not in PLAIN or not isinstance(leaf, torch.Tensor):
             kind = type(leaf).__name__
             found = spell_value(leaf) if not isinstance(leaf, torch.Tensor) else kind
             faults.append(Fault("type", path, f"wants {wanted}, found {found}"))
@@ -140,6 +164,9 @@ class Checker:
         if leaf.device.type != spec.device:
             detail = f"wants {spec.device}, found {leaf.device}"
             faults.append(Fault("device", path, detail))
+        if leaf.requires_grad and torch.is_grad_enabled():
+            detail = "compiled code gives no gradients; detach it, or call in no_grad"
+            faults.append(Fault("gradient", path, detail))
         if leaf.layout is not torch.strided:
             detail = f"wants a strided tensor, found {leaf.layout}"
             faults.append(Fault("layout", path, detail))
@@ -193,18 +220,13 @@ class Checker:
     def _laid_out(
         self, leaf: torch.Tensor, spec: TensorSpec, path: str, faults: list[Fault]
     ) -> torch.Tensor:
-        """Give the tensor the strides that the graph has baked in."""
-        if leaf.is_conj() or leaf.is_neg():
-            leaf = leaf.resolve_conj().resolve_neg()
-        ordered = leaf.permute(spec.order)
-        if ordered.is_contiguous():
-            return leaf
-        if self.contract.mutates_inputs:
+        """Give the tensor the strides that the graph has baked in, or say no."""
+        dense = spec.order == tuple(range(len(spec.order)))
+        given = laid_out(leaf, spec.order, dense=dense)
+        if given is not leaf and self.contract.mutates_inputs:
             detail = f"the graph may write to it; wants no gaps, found {leaf.stride()}"
             faults.append(Fault("strides", path, detail))
-            return leaf
-        back = sorted(range(leaf.ndim), key=spec.order.__getitem__)
-        return ordered.contiguous().permute(back)
+        return given
 
     def _check_aliases(self, inputs: list[torch.Tensor], faults: list[Fault]) -> None:
         """Refuse arguments that share memory, where the graph writes to some."""
@@ -216,18 +238,3 @@ class Checker:
                 faults.append(Fault("alias", "(call)", detail))
                 return
             seen.add(storage)
-
-
-def same(a: object, b: object) -> bool:
-    """Whether two values are one and the same to a graph: type, then value.
-
-    >>> same(True, 1), same(1, 1.0), same(float("nan"), float("nan"))
-    (False, False, True)
-    """
-    if type(a) is not type(b) or isinstance(a, torch.Tensor):
-        return a is b
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return bool(a == b) or (a != a and b != b)  # noqa: PLR0124  # NaN equals NaN

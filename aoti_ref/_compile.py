@@ -12,7 +12,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _contract, _inductor, _package
+from aoti_ref import _contract, _derive, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._weights import describe
@@ -93,7 +93,7 @@ def compile(  # used qualified, as re.compile is
         raise TypeError(message)
     merged = _merge(options or {})
     name = program.graph_module.meta.get(_contract.MODULE, "the program")
-    contract = _contract.derive(program, name)
+    contract = _derive.derive(program, name)
     graph = (
         program.module(check_guards=False) if _guards_optional() else program.module()
     )

@@ -1,4 +1,4 @@
-"""What a compiled call accepts and returns, derived from the exported program."""
+"""What a compiled call accepts and returns."""
 
 from __future__ import annotations
 
@@ -6,23 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch.export.graph_signature import (
-    ConstantArgument,
-    InputKind,
-    OutputKind,
-    TensorArgument,
-)
 
-from aoti_ref import _conditions, _tree
+from aoti_ref import _tree
 from aoti_ref._call import spell
-from aoti_ref._errors import NotCompilable
 
 if TYPE_CHECKING:
-    from torch.export import ExportedProgram
+    import enum
 
 # Where export leaves what a program forgets, in its graph module's `meta`.
 DIMS = "aoti_ref.dims"  # the graph's symbols to the names of the ranges
 MODULE = "aoti_ref.module"  # the class that was exported
+FIXED = "aoti_ref.fixed"  # arguments that torch.export cannot take, by name
 
 # Numbers that the graph computes; "bool" alone would be a dtype.
 PYTHON_NUMBERS = {
@@ -72,7 +66,44 @@ class ValueSpec(NamedTuple):
     value: Any
 
 
+class EnumMember(NamedTuple):
+    """A member of an enumeration by its names: its class may be imported later."""
+
+    kind: str
+    name: str
+
+    @classmethod
+    def of(cls, member: enum.Enum) -> EnumMember:
+        kind = type(member)
+        return cls(f"{kind.__module__}.{kind.__qualname__}", member.name)
+
+    def __repr__(self) -> str:
+        return f"{self.kind}.{self.name}"
+
+
 Leaf = TensorSpec | ValueSpec
+
+
+def same(a: object, b: object) -> bool:
+    """Whether two values are one and the same to a graph: type, then value.
+
+    >>> same(True, 1), same(1, 1.0), same(float("nan"), float("nan"))
+    (False, False, True)
+    """
+    if isinstance(b, EnumMember):
+        kind = type(a)
+        name = f"{kind.__module__}.{kind.__qualname__}"
+        return name == b.kind and getattr(a, "name", None) == b.name
+    if type(a) is not type(b) or isinstance(a, torch.Tensor):
+        return a is b
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, float) and isinstance(b, float):
+        # Zeros of both signs are equal, and 1/x tells them apart.
+        return (a != a and b != b) or a.hex() == b.hex()  # noqa: PLR0124
+    return bool(a == b)
 
 
 @dataclass(frozen=True)
@@ -89,6 +120,7 @@ class Contract:
             ValueSpec.
         result: The structure of the result, as `_tree.dump_result` writes it.
         mutates_inputs: Whether the graph writes into its arguments.
+        fixed: Arguments that are part of the code, such as dtypes, by name.
     """
 
     module: str
@@ -99,6 +131,7 @@ class Contract:
     outputs: tuple[str | ValueSpec, ...]
     result: str
     mutates_inputs: bool
+    fixed: dict[str, Any]
 
     def spell(self, spec: TensorSpec) -> str:
         """Spell what `spec` admits: `float32[1, tokens, 4]`."""
@@ -114,165 +147,3 @@ class Contract:
         """Name every leaf: `hidden_states`, `added[0]`, `extra['time_ids']`."""
         trees = self.arguments.items()
         return [path for name, tree in trees for path in _tree.paths(tree, name)]
-
-
-def derive(program: ExportedProgram, module: str) -> Contract:
-    """Derive the contract of an exported program.
-
-    Args:
-        program: As `torch.export.export` or `aoti_ref.export` made it.
-        module: What to call the module in messages.
-
-    Raises:
-        NotCompilable: An argument or a result is of a kind that a package cannot
-            promise anything about.
-    """
-    try:
-        arguments = _arguments(program)
-        result = _tree.dump_result(program.call_spec.out_spec)
-    except (TypeError, NotImplementedError) as error:
-        raise NotCompilable(module, str(error)) from error
-    nodes = {node.name: node for node in program.graph.nodes}
-    symbols = _symbols(program)
-    leaves: list[Leaf] = []
-    for spec in program.graph_signature.input_specs:
-        if spec.kind is not InputKind.USER_INPUT:
-            continue
-        if isinstance(spec.arg, TensorArgument):
-            leaves.append(
-                _tensor(nodes[spec.arg.name].meta["val"], module, spec.arg.name)
-            )
-        elif isinstance(spec.arg, ConstantArgument):
-            leaves.append(ValueSpec(spec.arg.value))
-        else:
-            kind = type(spec.arg).__name__
-            raise NotCompilable(module, f"argument {spec.arg.name} is a {kind}")
-    used = {s.symbol for x in leaves if isinstance(x, TensorSpec) for s in _free(x)}
-    return Contract(
-        module=module,
-        arguments=arguments,
-        leaves=tuple(leaves),
-        symbols={name: symbols[name] for name in sorted(used)},
-        conditions=_conditions.derive(program, used),
-        outputs=_outputs(program, nodes, module),
-        result=result,
-        mutates_inputs=_mutates_inputs(program),
-    )
-
-
-def _arguments(program: ExportedProgram) -> dict[str, _tree.Tree]:
-    args, kwargs = _tree.children_of(program.call_spec.in_spec)
-    positional, named = _tree.children_of(args), _tree.children_of(kwargs)
-    signature = program.module_call_graph[0].signature
-    names = list((signature.forward_arg_names if signature else None) or ())
-    names = names[: len(positional)]
-    names += [f"args_{i}" for i in range(len(names), len(positional))]
-    names += kwargs.context
-    pairs = zip(names, positional + named, strict=True)
-    return {name: _tree.draw(spec) for name, spec in pairs}
-
-
-def leaf_nodes(program: ExportedProgram) -> dict[str, str]:
-    """Map the path of every leaf of the call to the name of its placeholder."""
-    trees = _arguments(program).items()
-    named = [path for name, tree in trees for path in _tree.paths(tree, name)]
-    kind = InputKind.USER_INPUT
-    inputs = [s.arg for s in program.graph_signature.input_specs if s.kind is kind]
-    return {path: arg.name for path, arg in zip(named, inputs, strict=True)}
-
-
-def _symbols(program: ExportedProgram) -> dict[str, Symbol]:
-    names: dict[str, str] = program.graph_module.meta.get(DIMS, {})
-    return {
-        str(symbol): Symbol(
-            names.get(str(symbol), str(symbol)), _int(ends.lower), _int(ends.upper)
-        )
-        for symbol, ends in program.range_constraints.items()
-    }
-
-
-def _int(end: Any) -> int:
-    """Make an int of a sympy bound, where infinity stands for no bound."""
-    try:
-        return int(end)
-    except (TypeError, ValueError, OverflowError, AttributeError):
-        return 2**63 - 1
-
-
-def _tensor(fake: torch.Tensor, module: str, name: str) -> TensorSpec:
-    if fake.layout is not torch.strided:
-        raise NotCompilable(module, f"argument {name} has the layout {fake.layout}")
-    sizes = tuple(_size(size, module, name) for size in fake.shape)
-    # Hints, not symbols, decide the order; ties (sizes of 1) keep their place.
-    strides = [_hint(stride) for stride in fake.stride()]
-    order = sorted(range(fake.ndim), key=lambda d: (-strides[d], d))
-    expected = 1
-    for dim in reversed(order):
-        hint = _hint(fake.shape[dim])
-        if hint != 1 and strides[dim] != expected:
-            gaps = f"gaps or overlaps (strides {strides})"
-            raise NotCompilable(module, f"argument {name} was exported with {gaps}")
-        expected *= max(hint, 1)
-    return TensorSpec(
-        str(fake.dtype).removeprefix("torch."), fake.device.type, sizes, tuple(order)
-    )
-
-
-def _hint(size: int | torch.SymInt) -> int:
-    return size if isinstance(size, int) else int(size.node.hint)
-
-
-def _size(size: int | torch.SymInt, module: str, name: str) -> int | Size:
-    if isinstance(size, int):
-        return size
-    expression: Any = size.node.expr
-    if expression.is_number:
-        return int(expression)
-    free = list(expression.free_symbols)
-    if len(free) == 1:
-        (symbol,) = free
-        plus, times = expression.subs(symbol, 0), expression.diff(symbol)
-        if times.is_integer and times.is_number and plus.is_integer and times > 0:
-            return Size(str(symbol), int(times), int(plus))
-    raise NotCompilable(module, f"a size of argument {name} follows {expression}")
-
-
-def _free(spec: TensorSpec) -> list[Size]:
-    return [size for size in spec.sizes if isinstance(size, Size)]
-
-
-def _outputs(
-    program: ExportedProgram, nodes: dict[str, Any], module: str
-) -> tuple[str | ValueSpec, ...]:
-    outputs: list[str | ValueSpec] = []
-    for spec in program.graph_signature.output_specs:
-        if spec.kind is not OutputKind.USER_OUTPUT:
-            continue
-        if isinstance(spec.arg, ConstantArgument):
-            outputs.append(ValueSpec(spec.arg.value))
-            continue
-        value = nodes[spec.arg.name].meta["val"]
-        if isinstance(value, torch.Tensor):
-            outputs.append(str(value.dtype).removeprefix("torch."))
-        elif type(value) in PYTHON_NUMBERS:
-            outputs.append(PYTHON_NUMBERS[type(value)])
-        else:
-            kind = type(value).__name__
-            raise NotCompilable(module, f"the result holds a {kind}")
-    return tuple(outputs)
-
-
-def _mutates_inputs(program: ExportedProgram) -> bool:
-    """Whether a call writes into its own arguments.
-
-    Decomposing settles it, and is paid for only where some operator writes.
-    """
-    writes = any(
-        getattr(getattr(node.target, "_schema", None), "is_mutable", False)
-        for node in program.graph.nodes
-        if node.op == "call_function"
-    )
-    if not writes:
-        return False
-    signature = program.run_decompositions({}).graph_signature
-    return bool(signature.user_inputs_to_mutate)

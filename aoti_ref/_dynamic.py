@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.export import Dim
 
-from aoti_ref._contract import leaf_nodes
+from aoti_ref._derive import leaf_nodes
 from aoti_ref._errors import BadRange, Fault, NarrowedRange, UnknownArgument
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 import inspect
+from collections import OrderedDict
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aoti_ref import _inductor, _tree
-from aoti_ref._contract import DIMS, MODULE
+from aoti_ref._contract import DIMS, FIXED, MODULE
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
@@ -71,6 +72,10 @@ def export(
     except TypeError as error:
         raise NotExportable(name, f"the call does not fit {method}: {error}") from error
     bound.apply_defaults()
+    fixed = {n: v for n, v in bound.arguments.items() if isinstance(v, _FIXED)}
+    if fixed:
+        function, bound = _without(function, bound, fixed)
+        signature = bound.signature
     leaves, spec = pytree.tree_flatten(dict(bound.arguments))
     named = _tree.spread(signature, bound.arguments)
     paths = _paths(named, name)
@@ -81,7 +86,7 @@ def export(
     # accelerate's wrapper moves tensors about, which must not become part of the graph.
     bare = (
         patch.object(module, "forward", plain)
-        if inner != "forward" or plain is not function
+        if inner != "forward" or fixed or plain is not function
         else nullcontext()
     )
     try:
@@ -101,7 +106,32 @@ def export(
         raise NotExportable(name, broken)
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
+    program.graph_module.meta[FIXED] = fixed
     return program
+
+
+# Arguments that torch.export does not take: they become part of the code.
+_FIXED = (torch.dtype, torch.device, torch.layout, torch.memory_format)
+
+
+def _without(
+    function: Any, bound: inspect.BoundArguments, fixed: Mapping[str, Any]
+) -> tuple[Any, inspect.BoundArguments]:
+    """Take arguments out of a signature and a call, and give them to every call."""
+    whole = bound.signature
+    rest = [p for name, p in whole.parameters.items() if name not in fixed]
+    signature = whole.replace(parameters=rest)
+
+    @functools.wraps(function)
+    def narrower(*args: Any, **kwargs: Any) -> Any:
+        given = {**signature.bind(*args, **kwargs).arguments, **fixed}
+        ordered = {n: given[n] for n in whole.parameters if n in given}
+        full = inspect.BoundArguments(whole, OrderedDict(ordered))
+        return function(*full.args, **full.kwargs)
+
+    narrower.__signature__ = signature  # type: ignore[attr-defined]
+    kept = {n: v for n, v in bound.arguments.items() if n not in fixed}
+    return narrower, inspect.BoundArguments(signature, OrderedDict(kept))
 
 
 def _refuse_modes(module: nn.Module, name: str) -> None:

@@ -22,7 +22,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aoti_ref import _inductor
-from aoti_ref._contract import Contract, Size, Symbol, TensorSpec, ValueSpec
+from aoti_ref._contract import (
+    Contract,
+    EnumMember,
+    Size,
+    Symbol,
+    TensorSpec,
+    ValueSpec,
+)
 from aoti_ref._errors import BrokenPackage
 from aoti_ref._weights import Constant
 
@@ -203,6 +210,7 @@ def _encode_contract(contract: Contract) -> dict[str, Any]:
         ],
         "result": contract.result,
         "mutates_inputs": contract.mutates_inputs,
+        "fixed": {n: _encode_value(ValueSpec(v)) for n, v in contract.fixed.items()},
     }
 
 
@@ -225,12 +233,16 @@ def _encode_value(spec: ValueSpec) -> dict[str, Any]:
         return {"torch": str(value).removeprefix("torch.")}
     if isinstance(value, torch.device):
         return {"device": str(value)}
+    if isinstance(value, EnumMember):
+        return {"enum": list(value)}
     return {"value": value}
 
 
 def _decode_leaf(found: Any) -> Any:
     if isinstance(found, str):
         return found
+    if "enum" in found:
+        return ValueSpec(EnumMember(*found["enum"]))
     if "torch" in found:
         return ValueSpec(getattr(torch, found["torch"]))
     if "dtype" in found:
@@ -252,4 +264,5 @@ def _decode_contract(found: dict[str, Any]) -> Contract:
         outputs=tuple(_decode_leaf(output) for output in found["outputs"]),
         result=found["result"],
         mutates_inputs=found["mutates_inputs"],
+        fixed={name: _decode_leaf(v).value for name, v in found["fixed"].items()},
     )

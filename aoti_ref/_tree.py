@@ -2,7 +2,7 @@
 
 A tree is `"*"` for a leaf, or a list: the kind of a container, then its children.
 `["dict", [["a", "*"], ["b", "*"]]]` keeps the order in which the graph wants the
-entries; a caller's dict may have another.
+entries; a caller's dict may have another. A named tuple's kind is its class.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import importlib
 import inspect
 import json
 from collections import OrderedDict, namedtuple
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from torch.utils import _pytree as pytree
@@ -20,7 +19,7 @@ from aoti_ref._call import spell_value
 from aoti_ref._errors import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Tree = str | list[Any]
 
@@ -38,7 +37,8 @@ def draw(spec: pytree.TreeSpec) -> Tree:
     """Write down the structure of an argument.
 
     Raises:
-        TypeError: A container is neither list, tuple, dict nor named tuple.
+        TypeError: A container is neither list, tuple, dict nor named tuple, or a
+            dict has keys that JSON does not keep.
     """
     if spec.is_leaf():
         return LEAF
@@ -46,10 +46,14 @@ def draw(spec: pytree.TreeSpec) -> Tree:
     if spec.type in (list, tuple):
         return [spec.type.__name__, children]
     if spec.type in (dict, OrderedDict):
+        strange = [key for key in spec.context if type(key) not in (str, int)]
+        if strange:
+            message = f"a dict has the key {strange[0]!r}, which is no string or int"
+            raise TypeError(message)
         pairs = zip(spec.context, children, strict=True)
         return ["dict", [list(pair) for pair in pairs]]
     if spec.type is namedtuple:  # noqa: PYI024  # pytree's name for all of them
-        return ["namedtuple", children]
+        return [_class(spec.context), children]
     message = f"an argument of type {spec.type.__qualname__} has no plain structure"
     raise TypeError(message)
 
@@ -84,14 +88,15 @@ def flatten(
     kind, children = tree
     if kind == "dict":
         wanted = [key for key, _ in children]
-        if not isinstance(value, Mapping) or set(value) != set(wanted):
+        if not isinstance(value, dict) or set(value) != set(wanted):
             faults.append(_misfit(path, f"a dict with the keys {wanted}", value))
             return
         for key, child in children:
             flatten(child, value[key], f"{path}[{key!r}]", leaves, faults)
         return
-    fits = isinstance(value, list if kind == "list" else tuple)
-    if not fits or len(value) != len(children):
+    # To a module, a named tuple is not the plain one of equal length.
+    name = _class(type(value)) if hasattr(value, "_fields") else type(value).__name__
+    if name != kind or len(value) != len(children):
         faults.append(_misfit(path, f"a {kind} of {len(children)}", value))
         return
     for index, child in enumerate(children):
@@ -140,6 +145,10 @@ def _modules(spec: pytree.TreeSpec) -> set[str]:
         return set()
     modules = {spec.type.__module__} - {"builtins", "collections"}
     return modules.union(*(_modules(child) for child in children_of(spec)))
+
+
+def _class(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _misfit(path: str, wanted: str, value: object) -> Fault:

@@ -1,0 +1,217 @@
+"""The quick way through a check, for forms of call that were seen before.
+
+A check that can name what is wrong costs tens of microseconds, most of them for
+binding the signature. A plan knows where each leaf of a form stands, and says yes
+or nothing: whoever hears nothing asks the check.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from aoti_ref import _conditions, _tree
+from aoti_ref._contract import Contract, Size, TensorSpec, same
+
+if TYPE_CHECKING:
+    import inspect
+    from collections.abc import Mapping
+
+
+# What a graph takes for a tensor; a subclass may mean something else by `+`.
+PLAIN = frozenset({torch.Tensor, torch.nn.Parameter, torch.nn.Buffer})
+_STRIDED = torch.strided
+
+
+class _Place(NamedTuple):
+    """Where an argument stands among the values of a form."""
+
+    at: int
+
+
+class _Tensor(NamedTuple):
+    """A tensor of the graph: where it stands, and what it must be."""
+
+    at: int
+    dtype: torch.dtype
+    on_cpu: bool
+    shape: tuple[int, ...] | None  # None where a size varies
+    sizes: tuple[int | tuple[str, int, int, int, int], ...]
+    order: tuple[int, ...]
+    dense: bool  # whether `order` is that of the dimensions
+
+
+class Plan:
+    """Takes the tensors out of the values of calls of one form.
+
+    Args:
+        nested: Values to take apart: where they stand, and their trees. Their
+            leaves stand behind all values, in order.
+        tensors: What the graph needs, in its own order.
+        others: Where other values stand, and what they must be.
+        conditions: What must hold between sizes.
+    """
+
+    def __init__(
+        self,
+        nested: list[tuple[int, _tree.Tree]],
+        tensors: list[_Tensor],
+        others: list[tuple[int, Any]],
+        conditions: tuple[str, ...],
+    ) -> None:
+        self._nested = nested
+        self._tensors = tensors
+        self._others = others
+        self._conditions = conditions
+
+    def __call__(self, values: list[Any]) -> list[torch.Tensor] | None:
+        """Give the graph's inputs; None where the call may be wrong.
+
+        Args:
+            values: The positional arguments, then the keywords' in their order;
+                leaves are added to it.
+        """
+        for at, tree in self._nested:
+            faults: list[Any] = []
+            _tree.flatten(tree, values[at], "", values, faults)
+            if faults:
+                return None
+        for at, wanted in self._others:
+            if values[at] is not wanted and not same(values[at], wanted):
+                return None
+        return self._inputs(values)
+
+    def _inputs(self, values: list[Any]) -> list[torch.Tensor] | None:
+        inputs: list[torch.Tensor] = []
+        roots: dict[str, int] = {}
+        # Every attribute of a tensor costs 50 ns: this is most of what a call costs.
+        for at, dtype, on_cpu, shape, sizes, order, dense in self._tensors:
+            leaf = values[at]
+            if (
+                type(leaf) not in PLAIN
+                or leaf.dtype is not dtype
+                or not (leaf.is_cpu if on_cpu else leaf.is_cuda)
+                or leaf.layout is not _STRIDED
+                or (
+                    leaf.shape != shape
+                    and (shape is not None or not _sized(leaf.shape, sizes, roots))
+                )
+            ):
+                return None
+            if dense and leaf.is_contiguous() and not leaf.is_neg():
+                inputs.append(leaf)
+            else:
+                inputs.append(laid_out(leaf, order, dense=dense))
+        if torch.is_grad_enabled():
+            for leaf in inputs:
+                if leaf.requires_grad:
+                    return None
+        for text in self._conditions:
+            if not _conditions.held(text, roots):
+                return None
+        return inputs
+
+
+def draw(
+    contract: Contract,
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Plan | None:
+    """Draw the plan for calls of the form of one that was found right.
+
+    Returns:
+        None where every call must be looked at closely: the graph writes into its
+        arguments, a tensor is a default, or a device is not among those that
+            tensors have a flag for.
+    """
+    tensors = [leaf for leaf in contract.leaves if isinstance(leaf, TensorSpec)]
+    if contract.mutates_inputs or {t.device for t in tensors} - {"cpu", "cuda"}:
+        return None
+    places = [_Place(index) for index in range(len(args) + len(kwargs))]
+    named = dict(zip(kwargs, places[len(args) :], strict=True))
+    bound = signature.bind(*places[: len(args)], **named)
+    bound.apply_defaults()
+    given = _tree.spread(signature, bound.arguments)
+    left = iter(contract.leaves)
+    nested: list[tuple[int, _tree.Tree]] = []
+    wanted: list[_Tensor] = []
+    others: list[tuple[int, Any]] = []
+    end = len(places)
+    for name, tree in contract.arguments.items():
+        wants = [next(left) for _ in _tree.paths(tree, name)]
+        stands = given.pop(name)
+        if not isinstance(stands, _Place):
+            if any(isinstance(want, TensorSpec) for want in wants):
+                return None
+            continue
+        if tree == _tree.LEAF:
+            spots = [stands.at]
+        else:
+            nested.append((stands.at, tree))
+            spots = list(range(end, end + len(wants)))
+            end += len(wants)
+        for spot, want in zip(spots, wants, strict=True):
+            if isinstance(want, TensorSpec):
+                wanted.append(_ready(spot, want, contract))
+            else:
+                others.append((spot, want.value))
+    for name, stands in given.items():
+        if isinstance(stands, _Place):
+            default = signature.parameters[name].default
+            others.append((stands.at, contract.fixed.get(name, default)))
+    return Plan(nested, wanted, others, contract.conditions)
+
+
+def laid_out(
+    leaf: torch.Tensor, order: tuple[int, ...], *, dense: bool
+) -> torch.Tensor:
+    """Give a tensor the strides that the graph has baked in, copied where it must."""
+    if leaf.is_conj() or leaf.is_neg():
+        leaf = leaf.resolve_conj().resolve_neg()
+    if dense:
+        return leaf.contiguous()  # itself, where it is
+    ordered = leaf.permute(order)
+    if ordered.is_contiguous():
+        return leaf
+    back = sorted(range(leaf.ndim), key=order.__getitem__)
+    return ordered.contiguous().permute(back)
+
+
+def _ready(at: int, want: TensorSpec, contract: Contract) -> _Tensor:
+    sizes = tuple(
+        (size.symbol, size.times, size.plus, *contract.symbols[size.symbol][1:])
+        if isinstance(size, Size)
+        else size
+        for size in want.sizes
+    )
+    fixed = tuple(size for size in sizes if isinstance(size, int))
+    return _Tensor(
+        at=at,
+        dtype=getattr(torch, want.dtype),
+        on_cpu=want.device == "cpu",
+        shape=fixed if len(fixed) == len(sizes) else None,
+        sizes=sizes,
+        order=want.order,
+        dense=want.order == tuple(range(len(sizes))),
+    )
+
+
+def _sized(
+    shape: torch.Size,
+    wants: tuple[int | tuple[str, int, int, int, int], ...],
+    roots: dict[str, int],
+) -> bool:
+    if len(shape) != len(wants):
+        return False
+    for size, wanted in zip(shape, wants, strict=True):
+        if isinstance(wanted, int):
+            if size != wanted:
+                return False
+            continue
+        symbol, times, plus, low, high = wanted
+        root, rest = divmod(size - plus, times)
+        if rest or not low <= root <= high or roots.setdefault(symbol, root) != root:
+            return False
+    return True
