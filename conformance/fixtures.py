@@ -27,6 +27,12 @@ def impl(request: pytest.FixtureRequest) -> Adapter:
 
 
 @pytest.fixture
+def adapter_name(request: pytest.FixtureRequest) -> str:
+    """The name under which another process finds the implementation."""
+    return str(request.config.getoption("aoti_impl"))
+
+
+@pytest.fixture
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of everything random, from `--aoti-seed`."""
     return int(request.config.getoption("aoti_seed"))

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from hypothesis import strategies as st
 
+from conformance.perturb import KINDS
+
 if TYPE_CHECKING:
     from conformance.adapter import Range
 
@@ -32,3 +34,8 @@ def sizes_outside(dim: Range) -> st.SearchStrategy[int]:
         lambda n: not smallest <= n <= largest or n % dim.times != 0
     )
     return st.sampled_from(near) | anywhere
+
+
+def perturbations() -> st.SearchStrategy[tuple[str, int]]:
+    """Kinds of perturbation, each with a seed for its choices. Shrinks towards 0."""
+    return st.tuples(st.sampled_from(list(KINDS)), st.integers(0, 2**16))

@@ -42,12 +42,6 @@ def kinds(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     return twins
 
 
-@pytest.fixture
-def adapter_name(request: pytest.FixtureRequest) -> str:
-    """The name under which another process finds the implementation."""
-    return str(request.config.getoption("aoti_impl"))
-
-
 @clause("APP-14")
 def test_restore_gives_the_eager_module_back(
     impl: Restores, cache: PackageCache, seed: int

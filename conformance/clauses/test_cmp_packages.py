@@ -40,12 +40,6 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.fixture
-def adapter_name(request: pytest.FixtureRequest) -> str:
-    """The name under which another process finds the implementation."""
-    return str(request.config.getoption("aoti_impl"))
-
-
 @clause("CMP-02")
 @pytest.mark.usefixtures("cache")  # it keeps the compiler's headers
 def test_an_option_that_asks_for_weights_in_the_package_is_refused_or_heeded(

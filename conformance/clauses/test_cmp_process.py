@@ -28,12 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("cache")  # it keeps the compiler's headers
 
 
-@pytest.fixture
-def adapter_name(request: pytest.FixtureRequest) -> str:
-    """The name under which another process finds the implementation."""
-    return str(request.config.getoption("aoti_impl"))
-
-
 @clause("CMP-01")
 @pytest.mark.parametrize(
     "options",
