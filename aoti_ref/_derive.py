@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +18,6 @@ from aoti_ref._contract import (
     FIXED,
     PYTHON_NUMBERS,
     Contract,
-    EnumMember,
     Leaf,
     Size,
     Symbol,
@@ -78,8 +76,6 @@ def derive(program: ExportedProgram, module: str) -> Contract:
 
 
 def _value(value: Any, module: str, name: str) -> ValueSpec:
-    if isinstance(value, enum.Enum):
-        return ValueSpec(EnumMember.of(value))
     if value is None or type(value) in (bool, int, float, str):
         return ValueSpec(value)
     kind = type(value).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import gc
 import inspect
@@ -14,7 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aoti_ref import _inductor, _tree
-from aoti_ref._contract import DIMS, FIXED, MODULE
+from aoti_ref._contract import DIMS, FIXED, MODULE, EnumMember
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
@@ -106,12 +107,15 @@ def export(
         raise NotExportable(name, broken)
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
-    program.graph_module.meta[FIXED] = fixed
+    program.graph_module.meta[FIXED] = {
+        n: EnumMember.of(v) if isinstance(v, enum.Enum) else v for n, v in fixed.items()
+    }
     return program
 
 
-# Arguments that torch.export does not take: they become part of the code.
-_FIXED = (torch.dtype, torch.device, torch.layout, torch.memory_format)
+# Arguments that torch.export takes not at all, or not always (enums): they become
+# part of the code.
+_FIXED = (torch.dtype, torch.device, torch.layout, torch.memory_format, enum.Enum)
 
 
 def _without(

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 OUTPUT = "aot_inductor.output_path"
 
 # Without these a package would hold weights, fold all-equal parameters into
-# literals, or inline small ones: they could not be updated afterwards.
+# literals, or inline small ones: they could not be updated afterwards. Random
+# numbers would come from a stream of their own instead of torch's generator.
 PROMISES: Mapping[str, Any] = {
     "aot_inductor.package": True,
     "aot_inductor.package_constants_in_so": False,
@@ -35,6 +36,7 @@ PROMISES: Mapping[str, Any] = {
     "always_keep_tensor_constants": True,
     "joint_graph_constant_folding": False,
     "freezing": False,
+    "fallback_random": True,
     OUTPUT: "",  # `compile` has a folder of its own
 }
 _METADATA = "aot_inductor.metadata"

@@ -226,4 +226,5 @@ def test_exchanged_arguments_give_eagers_answer(many: Pair, chosen: Pair) -> Non
     assert_agrees(many, calls.many_call(parts=(one, [three, two])))
     assert_agrees(many, calls.many_call(extra=extra))
     turned = calls.Size(shift, gain)
+    assert_agrees(chosen, calls.chosen_call())
     assert_agrees(chosen, Call((x, turned), calls.chosen_call().kwargs))

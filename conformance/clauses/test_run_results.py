@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conformance import device
-from conformance.adapter import Call
+from conformance.adapter import Call, Refused
 from conformance.clauses import _calls
 from conformance.fresh import fresh_python
 from conformance.models import blocks, calls
@@ -24,10 +24,13 @@ from conformance.workbench import (
     assert_agrees,
     assert_equal_or_refused,
     attempt,
+    is_refusal,
     pair,
 )
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from conformance.adapter import Adapter, Packages
     from conformance.cache import PackageCache
 
@@ -81,12 +84,14 @@ def test_results_can_be_used_outside_of_inference_mode(many: Pair) -> None:
 
 
 @clause("RUN-31")
-def test_autocast_is_noticed(many: Pair) -> None:
-    call = calls.many_call(seed=1)
-    assert_agrees(many, call)
+@pytest.mark.parametrize("subject", ["many", "returned"])
+def test_autocast_is_noticed(request: pytest.FixtureRequest, subject: str) -> None:
+    twins: Pair = request.getfixturevalue(subject)
+    call = calls.many_call(seed=1) if subject == "many" else calls.returned_call(seed=1)
+    assert_agrees(twins, call)
 
     with torch.autocast(device.chosen().split(":")[0], dtype=torch.bfloat16):
-        assert_equal_or_refused(many, call)
+        assert_equal_or_refused(twins, call)
 
 
 @clause("RUN-32")
@@ -206,3 +211,31 @@ def test_good_calls_prove_nothing_about_the_next(many: Pair, name: str) -> None:
     bad = BAD[name](calls.many_call())
     _calls.assert_refused(many, *bad.args, **bad.kwargs)
     assert_equal_or_refused(many, calls.many_call(mode="minus"))
+
+
+@clause("RUN-42")
+def test_random_numbers_are_those_of_eager(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    call = Call((normal(3, 4),))
+    try:
+        twins = pair(impl, cache, blocks.seeded(calls.Drawing), call)
+    except Refused:
+        return
+
+    drawn = []
+    for module in twins:
+        torch.manual_seed(seed + 7)
+        with torch.no_grad():
+            drawn.append(attempt(partial(_twice, module, *call.args)))
+
+    eager, applied = drawn
+    if applied.error is None:
+        torch.testing.assert_close(applied.value, eager.value)
+    elif not is_refusal(applied.error):
+        raise applied.error
+
+
+def _twice(module: nn.Module, x: torch.Tensor) -> list[torch.Tensor]:
+    """Call twice, and draw what the generator has next."""
+    return [module(x), module(x), torch.rand(3, device=x.device)]

@@ -179,6 +179,18 @@ class Optional(nn.Module):
         return y if plus is None else y + plus
 
 
+class Drawing(nn.Module):
+    """Adds noise of its own, from two distributions: float32[3, 4]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.proj(x)
+        return y + torch.randn_like(y) + torch.rand(4, device=y.device)
+
+
 class Overlapping(nn.Module):
     """Reads two tensors at every place, and the rows of one in another order.
 
