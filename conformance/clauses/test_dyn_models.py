@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from conformance import pipelines
 from conformance.adapter import Call, Range
 from conformance.clauses import _sizes
+from conformance.clauses._applied import unless_refused
 from conformance.models import blocks
 from conformance.models import dynamic as models
 from conformance.parity import assert_parity
@@ -25,6 +26,8 @@ from conformance.workbench import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from conformance.adapter import Adapter
@@ -163,6 +166,22 @@ def test_sizes_that_the_module_ties_are_held_together(
     )
 
 
+@clause("DYN-19")
+def test_a_size_that_a_number_divides_is_held_to_it(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = blocks.seeded(models.Framed, seed)
+
+    def call(tokens: int, frames: int) -> Call:
+        return Call((blocks.normal(tokens, 4, seed=tokens),), {"frames": frames})
+
+    ranges = {"x": {0: Range("places", 2, 8, times=3)}, "frames": None}
+    assert_agrees_or_refuses(
+        lambda: pair(impl, cache, module, call(12, 3), dynamic=ranges),
+        [call(*c) for c in ((12, 3), (15, 3), (24, 3), (24, 6), (12, 4), (13, 3))],
+    )
+
+
 @clause("DYN-20")
 def test_sizes_that_depend_on_values_follow_them(
     impl: Adapter, cache: PackageCache, seed: int
@@ -183,11 +202,21 @@ def test_sizes_that_depend_on_values_follow_them(
 
 @clause("DYN-21")
 @pytest.mark.parametrize("rows", [65535, 65536, 65537, 131072])
+@pytest.mark.parametrize("make", [models.Sizes, models.Reduced])
 def test_more_rows_than_a_grid_has_are_right(
-    sizes: Pair, reduced: Pair, rows: int
+    impl: Adapter,
+    cache: PackageCache,
+    seed: int,
+    make: Callable[[], torch.nn.Module],
+    rows: int,
 ) -> None:
-    assert_agrees(sizes, models.rows_call(rows))
-    assert_agrees(reduced, models.rows_call(rows))
+    module = blocks.seeded(make, seed)
+    example, ranges = models.rows_call(), models.ROWS_RANGES
+
+    for twins in unless_refused(
+        lambda: pair(impl, cache, module, example, dynamic=ranges)
+    ):
+        assert_agrees(twins, models.rows_call(rows))
 
 
 @clause("DYN-21")
@@ -195,14 +224,15 @@ def test_more_elements_than_31_bits_count_are_right(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:
     module = blocks.seeded(models.Vast, seed)
-    example = Call((models.vast(),), {})
-    twins = pair(impl, cache, module, example, dynamic={"x": {0: models.VAST}})
+    example, ranges = Call((models.vast(),), {}), {"x": {0: models.VAST}}
+    many = models.vast((1 << 25) + 1)  # 2^31 + 64 elements, of which few are touched
 
-    for rows in ((1 << 25) + 1, 7):  # 2^31 + 64 elements, of which few are real
-        x = models.vast(rows)
-        expected = twins.eager(x)
+    for twins in unless_refused(
+        lambda: pair(impl, cache, module, example, dynamic=ranges)
+    ):
+        expected = twins.eager(many)
         with ran_compiled(twins.applied):
-            actual = twins.applied(x)
+            actual = twins.applied(many)
         assert_parity(actual, expected, expected)
 
 

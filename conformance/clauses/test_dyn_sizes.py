@@ -56,6 +56,10 @@ def outside(ranges: dict[str, Range]) -> st.SearchStrategy[tuple[str, int]]:
     return st.one_of(places)
 
 
+def masked_call(tokens: int = blocks.WIDTH, words: int = models.WORDS.max) -> Call:
+    return models.masked_call(tokens, words)
+
+
 @clause("DYN-01")
 @given(
     batch=sizes(models.VIDEO["batch"]),
@@ -105,7 +109,7 @@ def test_a_size_of_a_video_outside_of_its_range_is_refused(
 def test_a_size_of_a_nested_argument_outside_of_its_range_is_refused(
     masked: Pair, found: tuple[str, int]
 ) -> None:
-    call = models.masked_call(**dict([found]))
+    call = masked_call(**dict([found]))
 
     with refuses():
         masked.applied(*call.args, **call.kwargs)
@@ -124,7 +128,7 @@ def test_no_frames_and_no_pixels_are_refused(video: Pair, name: str) -> None:
 @pytest.mark.parametrize("name", MASKED)
 @pytest.mark.parametrize("size", [0, 1])
 def test_nothing_and_one_are_refused(masked: Pair, name: str, size: int) -> None:
-    call = models.masked_call(**{name: size})
+    call = masked_call(**{name: size})
 
     with refuses():
         masked.applied(*call.args, **call.kwargs)

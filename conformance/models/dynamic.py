@@ -197,6 +197,14 @@ class Joined(Rows):
         return result
 
 
+class Framed(Rows):
+    """Parts its tokens into so many frames. `x` is float32[frames * n, 4]."""
+
+    def forward(self, x: torch.Tensor, frames: int) -> torch.Tensor:
+        result: torch.Tensor = self.proj(x).view(frames, -1, 4).sum(1)
+        return result
+
+
 class Kept(Rows):
     """Goes on with the rows that a mask keeps. `keep` is bool[rows]."""
 
