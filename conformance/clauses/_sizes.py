@@ -48,12 +48,13 @@ def assert_agrees_or_names(
         assert_agrees(built.value, call)
 
 
-def assert_tells(refusal: Refusal, name: str, size: int) -> None:
-    """Assert that a refusal holds the name of an argument and the size found."""
+def assert_tells(refusal: Refusal, names: Iterable[str], sizes: Iterable[int]) -> None:
+    """Assert that a refusal holds one of `names`, and one of `sizes` as a number."""
     __tracebackhide__ = True
-    assert name in str(refusal), f"the refusal does not name {name}: {refusal}"
-    assert re.search(rf"\b{size}\b", str(refusal)), (
-        f"the refusal does not tell the size {size}: {refusal}"
+    text = str(refusal)
+    assert any(name in text for name in names), f"none of {names} is named: {text}"
+    assert any(re.search(rf"\b{size}\b", text) for size in sizes), (
+        f"none of the sizes {sizes} is told: {text}"
     )
 
 

@@ -275,7 +275,7 @@ def test_flux_refuses_other_sizes_by_name(
         other = _sizes.flux_call(call, tokens)
         with refuses() as refusal:
             flux.applied(*other.args, **other.kwargs)
-        _sizes.assert_tells(refusal, "hidden_states", tokens)
+        _sizes.assert_tells(refusal, ["hidden_states", "img_ids"], [tokens])
 
 
 @clause("DYN-23", deadline_s=600)
@@ -288,4 +288,4 @@ def test_flux_refuses_positions_of_another_picture(
         torn = _sizes.flux_call(call, tokens, ids=ids)
         with refuses() as refusal:
             flux.applied(*torn.args, **torn.kwargs)
-        _sizes.assert_tells(refusal, "img_ids", ids)
+        _sizes.assert_tells(refusal, ["hidden_states", "img_ids"], [tokens, ids])

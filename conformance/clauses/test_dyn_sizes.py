@@ -152,15 +152,15 @@ def test_a_refused_size_of_a_video_is_named(
     with refuses() as refusal:
         video.applied(*call.args, **call.kwargs)
 
-    _sizes.assert_tells(refusal, name, size)
+    _sizes.assert_tells(refusal, [name], [size])
 
 
 @clause("DYN-05")
 @pytest.mark.parametrize(
     ("name", "size", "chosen"),
     [
-        ("hidden_states", 66, {"tokens": 66}),
-        ("text", 20, {"words": 20}),
+        ("hidden_states", 66, {"tokens": 66, "bias": (65, 65)}),
+        ("text", 20, {"words": 20, "mask": 19}),
         ("mask", 21, {"mask": 21}),
         ("bias", 67, {"bias": (67, 67)}),
     ],
@@ -174,7 +174,7 @@ def test_a_refused_size_of_a_nested_argument_is_named(
     with refuses() as refusal:
         masked.applied(*call.args, **call.kwargs)
 
-    _sizes.assert_tells(refusal, name, size)
+    _sizes.assert_tells(refusal, [name], [size])
 
 
 @clause("DYN-06")

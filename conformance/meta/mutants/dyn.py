@@ -98,6 +98,25 @@ DYN_04_above = mutant("DYN-04", apply=around(_fits(high=True)))
 DYN_04_below = mutant("DYN-04", apply=around(_fits(low=True)))
 
 
+def _only_masked(change: Change) -> Change:
+    """Let `change` make the calls of Masked, and no others."""
+
+    def chosen(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        masked = "bias" in kwargs
+        return change(answer, args, kwargs) if masked else answer(*args, **kwargs)
+
+    return chosen
+
+
+def _nothing_for_nothing(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    (x,) = args
+    return answer(*args, **kwargs) if x.numel() else x.clone()
+
+
+DYN_04_nested = mutant("DYN-04", apply=around(_only_masked(_fits(low=True, high=True))))
+DYN_04_nothing = mutant("DYN-04", apply=around(_nothing_for_nothing))
+
+
 def _mumbles(say: str) -> Change:
     def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
         try:
@@ -113,6 +132,17 @@ DYN_05_size = mutant(
     "DYN-05",
     apply=around(_mumbles("latents, timestep, hidden_states, text, mask or bias")),
 )
+
+
+def _forgets_keys(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    try:
+        return answer(*args, **kwargs)
+    except Exception as error:
+        known = str(error).replace("text", "").replace("mask", "")
+        raise Refused(known) from error
+
+
+DYN_05_key = mutant("DYN-05", apply=around(_forgets_keys))
 
 
 def _cuts_odd_pixels(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
@@ -142,20 +172,6 @@ def _fits_batch(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     return answer(fitted(args[0], 0, 2, 2), **kwargs)
 
 
-def _fits_only_masked(change: Change) -> Change:
-    """Leave the calls of videos alone."""
-
-    def chosen(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
-        masked = "bias" in kwargs
-        return (change if masked else _as_it_is)(answer, args, kwargs)
-
-    return chosen
-
-
-def _as_it_is(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
-    return answer(*args, **kwargs)
-
-
 def _ties_tokens_to_width(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     (x,), width = args, args[0].shape[2]
     bias = fitted(fitted(kwargs["bias"], 0, width), 1, width)
@@ -166,7 +182,7 @@ DYN_06 = mutant("DYN-06", apply=around(_cuts_odd_pixels))
 DYN_07 = mutant("DYN-07", apply=around(_squares))
 DYN_08 = mutant("DYN-08", apply=around(_smallest_batch))
 DYN_09_channels = mutant("DYN-09", apply=around(_fits_channels))
-DYN_09_batch = mutant("DYN-09", apply=around(_fits_only_masked(_fits_batch)))
+DYN_09_batch = mutant("DYN-09", apply=around(_only_masked(_fits_batch)))
 DYN_10 = mutant("DYN-10", apply=around(_ties_tokens_to_width))
 
 
@@ -234,6 +250,10 @@ class _Loaded:
         self.compiled = compiled
 
 
+def _saves(compiled: Any, folder: Path) -> None:
+    reference.save(getattr(compiled, "compiled", compiled), folder)
+
+
 def _loads(folder: Path) -> _Loaded:
     return _Loaded(reference.load(folder))
 
@@ -252,8 +272,5 @@ def _applies(change: Change) -> Any:
 
 
 DYN_24 = mutant(
-    "DYN-24",
-    load=_loads,
-    apply=_applies(_fits(low=True, high=True)),
-    save=reference.save,
+    "DYN-24", load=_loads, apply=_applies(_fits(low=True, high=True)), save=_saves
 )
