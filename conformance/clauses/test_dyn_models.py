@@ -155,7 +155,8 @@ def test_sizes_that_the_module_ties_are_held_together(
 ) -> None:
     module = blocks.seeded(models.Joined, seed)
     ends = {"text": (2, 9), "image": (2, 9), "ids": (4, 18)}
-    ranges = {name: {0: Range(f"{name}_rows", *ends[name])} for name in declared}
+    tables = {name: {0: Range(f"{name}_rows", *ends[name])} for name in declared}
+    ranges = {**dict.fromkeys(ends), **tables}
 
     assert_agrees_or_refuses(
         lambda: pair(impl, cache, module, _sizes.joined_call(3, 5, 8), dynamic=ranges),
@@ -251,7 +252,8 @@ def flux(
     impl: Adapter, cache: PackageCache, example: tuple[torch.nn.Module, Call, Range]
 ) -> Pair:
     module, call, tokens = example
-    ranges = {"hidden_states": {1: tokens}, "img_ids": {0: tokens}}
+    shared = {"hidden_states": {1: tokens}, "img_ids": {0: tokens}}
+    ranges = {**dict.fromkeys(call.kwargs), **shared}
     return pair(impl, cache, module, call, dynamic=ranges)
 
 
