@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils import _pytree as pytree
 
 from conformance import pipelines
 from conformance.adapter import Call, Range
@@ -253,7 +254,8 @@ def flux(
 ) -> Pair:
     module, call, tokens = example
     shared = {"hidden_states": {1: tokens}, "img_ids": {0: tokens}}
-    ranges = {**dict.fromkeys(call.kwargs), **shared}
+    none = pytree.tree_map(lambda _leaf: None, dict(call.kwargs))
+    ranges = {**none, **shared}
     return pair(impl, cache, module, call, dynamic=ranges)
 
 
