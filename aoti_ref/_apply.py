@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _inductor, _tree
+from aoti_ref import _attributes, _inductor, _tree
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
 from aoti_ref._contract import PYTHON_NUMBERS, ValueSpec
@@ -23,13 +23,13 @@ from aoti_ref._errors import (
     WeightMismatch,
 )
 from aoti_ref._hooks import Children, inner_method
-from aoti_ref._weights import Slot, resolve
+from aoti_ref._weights import Memory, Slot, memory, resolve, share
 
 if TYPE_CHECKING:
     from torch import nn
 
 # Where a tensor hangs, the tensor, and what its memory was when it was bound.
-_Bound = tuple[Slot, torch.Tensor, int, torch.dtype, torch.Size]
+_Bound = tuple[Slot, torch.Tensor, Memory]
 _NOTHING = None  # the instance had no attribute of its own: the class's served
 
 
@@ -45,11 +45,13 @@ def apply(
     Args:
         compiled: From `compile` or `load`. It may be applied to many modules.
         module: In eval mode, with the weights that the graph was compiled for in
-            name, dtype, shape and stride. Its hooks keep running.
+            name, dtype, shape and stride, and the plain values that its code reads.
+            Its hooks keep running.
         method: The method that was exported.
 
     Raises:
-        WeightMismatch: A weight is missing or does not fit; all of them named.
+        WeightMismatch: A weight is missing or does not fit, or a number that the
+            graph has baked in is another one; all of them named.
         HookedModule: Hooks hang on its children, which compiled code would skip. It
             is raised by a call if they, or other children, come later.
         TrainingMode: `module` is in training mode.
@@ -114,7 +116,8 @@ class AppliedModel:
         self._lock = threading.Lock()
         self._runner: _inductor.Runner | None = None
         self._children: Children | None = None
-        self._bound: list[_Bound] = []
+        self._bound: dict[str, _Bound] = {}
+        self._values: list[_attributes.Place] = []
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -145,8 +148,9 @@ class AppliedModel:
         if module.training:
             raise TrainingMode(type(module).__name__, ("",))
         inputs = self._check(args, kwargs)
-        outputs = self._bind(module).run(inputs)
-        return self._structured(outputs)
+        runner = self._bind(module)
+        self._refuse_shared(args, kwargs)
+        return self._structured(runner.run(inputs))
 
     def refuse_misfit(self, module: nn.Module) -> None:
         """Hold a module to the package, without loading it.
@@ -163,7 +167,8 @@ class AppliedModel:
 
     def _slots(self, module: nn.Module, *, offloaded: bool = False) -> dict[str, Slot]:
         package = self.compiled.package
-        slots = resolve(module, package.constants, offloaded=offloaded)
+        _, others = _attributes.places(module, package.values)
+        slots = resolve(module, package.constants, others, offloaded=offloaded)
         for group in package.ties:
             tensors = {name: slots[name].get() for name in group}
             if len({t.data_ptr() for t in tensors.values() if t is not None}) > 1:
@@ -171,7 +176,39 @@ class AppliedModel:
                     Fault("tied", n, f"wants one with {group[0]}") for n in group[1:]
                 )
                 raise WeightMismatch(type(module).__name__, len(slots), faults)
+        self._refuse_overlaps(module, slots)
         return slots
+
+    def _refuse_overlaps(self, module: nn.Module, slots: dict[str, Slot]) -> None:
+        """Hold the buffers that the graph writes to memory of their own."""
+        tensors = {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
+        faults = tuple(
+            Fault("shared", name, f"the graph writes to it, and {other} has its memory")
+            for name in self._contract.writes
+            for other, tensor in tensors.items()
+            if other != name and share(tensors[name], tensor)
+        )
+        if faults:
+            raise WeightMismatch(type(module).__name__, len(slots), faults)
+
+    def _refuse_shared(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Refuse arguments in the memory of constants, where the graph writes to one.
+
+        Raises:
+            BadCall: With the constants by name.
+        """
+        contract = self._contract
+        names = self._bound if contract.mutates_inputs else contract.writes
+        if not names:
+            return
+        given = [x for x in pytree.tree_leaves((args, kwargs)) if _is_tensor(x)]
+        faults = tuple(
+            Fault("alias", name, "the graph writes, and an argument has its memory")
+            for name in names
+            if any(share(self._bound[name][1], tensor) for tensor in given)
+        )
+        if faults:
+            raise BadCall(self._check.module, faults)
 
     def _bind(self, module: nn.Module) -> _inductor.Runner:
         """Give the runner, bound to the tensors that hang on the module now."""
@@ -190,12 +227,10 @@ class AppliedModel:
             self._children is not None
             and self._children.unchanged()
             and all(
-                owner.get(key) is tensor
-                and tensor.data_ptr() == address
-                and tensor.dtype is dtype
-                and tensor.shape == shape
-                for (owner, key), tensor, address, dtype, shape in self._bound
+                owner.get(key) is tensor and memory(tensor) == place
+                for (owner, key), tensor, place in self._bound.values()
             )
+            and all(place.holds() for place in self._values)
         )
 
     def _rebind(self, module: nn.Module) -> None:
@@ -221,9 +256,8 @@ class AppliedModel:
         runner.update_constant_buffer(constants, False, True, True)
         self._literals = literals  # the runner keeps addresses, not tensors
         self._children = children
-        self._bound = [
-            (slots[n], t, t.data_ptr(), t.dtype, t.shape) for n, t in tensors.items()
-        ]
+        self._bound = {n: (slots[n], t, memory(t)) for n, t in tensors.items()}
+        self._values, _ = _attributes.places(module, package.values)
         self._runner = runner
 
     def _structured(self, outputs: list[torch.Tensor]) -> Any:
@@ -241,3 +275,7 @@ class AppliedModel:
             else:
                 leaves.append(found)
         return pytree.tree_unflatten(leaves, self._result)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, torch.Tensor)

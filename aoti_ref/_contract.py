@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Where export leaves what a program forgets, in its graph module's `meta`.
 DIMS = "aoti_ref.dims"  # the graph's symbols to the names of the ranges
 MODULE = "aoti_ref.module"  # the class that was exported
+VALUES = "aoti_ref.values"  # plain values that its code read from the module
 
 # Numbers that the graph computes; "bool" alone would be a dtype.
 PYTHON_NUMBERS = {
@@ -89,6 +90,7 @@ class Contract:
             ValueSpec.
         result: The structure of the result, as `_tree.dump_result` writes it.
         mutates_inputs: Whether the graph writes into its arguments.
+        writes: The buffers that it writes into, by name.
     """
 
     module: str
@@ -99,6 +101,7 @@ class Contract:
     outputs: tuple[str | ValueSpec, ...]
     result: str
     mutates_inputs: bool
+    writes: tuple[str, ...]
 
     def spell(self, spec: TensorSpec) -> str:
         """Spell what `spec` admits: `float32[1, tokens, 4]`."""
@@ -147,6 +150,7 @@ def derive(program: ExportedProgram, module: str) -> Contract:
         else:
             kind = type(spec.arg).__name__
             raise NotCompilable(module, f"argument {spec.arg.name} is a {kind}")
+    mutates_inputs, writes = _writes(program, module)
     used = {s.symbol for x in leaves if isinstance(x, TensorSpec) for s in _free(x)}
     return Contract(
         module=module,
@@ -156,7 +160,8 @@ def derive(program: ExportedProgram, module: str) -> Contract:
         conditions=_conditions.derive(program, used),
         outputs=_outputs(program, nodes, module),
         result=result,
-        mutates_inputs=_mutates_inputs(program),
+        mutates_inputs=mutates_inputs,
+        writes=writes,
     )
 
 
@@ -262,8 +267,8 @@ def _outputs(
     return tuple(outputs)
 
 
-def _mutates_inputs(program: ExportedProgram) -> bool:
-    """Whether a call writes into its own arguments.
+def _writes(program: ExportedProgram, module: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether a call writes into its own arguments, and which buffers it writes to.
 
     Decomposing settles it, and is paid for only where some operator writes.
     """
@@ -273,6 +278,16 @@ def _mutates_inputs(program: ExportedProgram) -> bool:
         if node.op == "call_function"
     )
     if not writes:
-        return False
-    signature = program.run_decompositions({}).graph_signature
-    return bool(signature.user_inputs_to_mutate)
+        return False, ()
+    try:
+        signature = program.run_decompositions({}).graph_signature
+    except Exception as error:  # it has as many as torch's checks have
+        reason = f"torch cannot follow what it writes to: {error}"
+        raise NotCompilable(module, reason) from error
+    kind = getattr(OutputKind, "PARAMETER_MUTATION", None)  # torch 2.9 on
+    parameters = [s.target for s in signature.output_specs if s.kind is kind]
+    if parameters:
+        reason = f"it writes into its parameter {parameters[0]}; make it a buffer"
+        raise NotCompilable(module, reason)
+    written = tuple(signature.buffers_to_mutate.values())
+    return bool(signature.user_inputs_to_mutate), written

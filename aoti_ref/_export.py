@@ -12,12 +12,13 @@ from unittest.mock import patch
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _inductor, _tree
-from aoti_ref._contract import DIMS, MODULE
+from aoti_ref import _attributes, _inductor, _tree
+from aoti_ref._contract import DIMS, MODULE, VALUES
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
 from aoti_ref._operators import broken_promises
+from aoti_ref._weights import LITERAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,7 +59,8 @@ def export(
         UnknownArgument: `dynamic` names an argument that there is not.
         BadRange: A range is none, or its example lies outside it.
         NotExportable: torch.export cannot follow the module, the call does not
-            fit its signature, or an operator breaks the promise of its fake kernel.
+            fit its signature, an operator breaks the promise of its fake kernel, or
+            the graph reads a tensor in a list or dict of the module.
         NarrowedRange: The module's own conditions leave fewer sizes than asked.
     """
     name = type(module).__name__
@@ -86,12 +88,13 @@ def export(
     )
     try:
         with torch.no_grad(), _inductor.distinct_sizes(), _caches_kept(), bare:
-            program = torch.export.export(
-                module,
-                bound.args,
-                bound.kwargs,
-                dynamic_shapes=shapes(leaves, paths, places),
-            )
+            with _attributes.reads(module) as values:
+                program = torch.export.export(
+                    module,
+                    bound.args,
+                    bound.kwargs,
+                    dynamic_shapes=shapes(leaves, paths, places),
+                )
             broken = broken_promises(program, leaves)
     except AotiError:
         raise
@@ -99,6 +102,8 @@ def export(
         raise NotExportable(name, _first_lines(error)) from error
     if broken:
         raise NotExportable(name, broken)
+    _refuse_nameless(module, program)
+    program.graph_module.meta[VALUES] = values
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
     return program
@@ -111,6 +116,14 @@ def _refuse_modes(module: nn.Module, name: str) -> None:
     for device in ("cpu", "cuda"):
         if torch.is_autocast_enabled(device):
             raise AutocastActive("export", device)
+
+
+def _refuse_nameless(module: nn.Module, program: ExportedProgram) -> None:
+    literals = {n: t for n, t in program.constants.items() if n.startswith(LITERAL)}
+    found = _attributes.nameless(module, literals)
+    if found:
+        reason = f"{', '.join(found)}: a tensor in a container has no name to be bound"
+        raise NotExportable(type(module).__name__, f"{reason}; register it as a buffer")
 
 
 def _paths(arguments: Mapping[str, Any], module: str) -> list[str]:

@@ -42,6 +42,7 @@ def build(
     constants: Sequence[Constant],
     ties: Sequence[Sequence[str]],
     literals: Mapping[str, torch.Tensor],
+    values: Mapping[str, Any],
     device: str,
 ) -> bytes:
     """Make the archive of a compiled graph.
@@ -52,6 +53,7 @@ def build(
         constants: What the graph needs.
         ties: Names of one and the same tensor, group by group.
         literals: Constants that no module holds, by name.
+        values: Plain values of the module that its code read, by name.
         device: The type of the device that it was compiled for.
     """
     kept = [file for file in files if file.suffix != ".cpp"]
@@ -65,6 +67,7 @@ def build(
         "contract": _encode_contract(contract),
         "constants": [list(constant) for constant in constants],
         "ties": [list(group) for group in ties],
+        "values": dict(values),
         "sha256": digests,
     }
     return _inductor.pack(kept, {_MANIFEST: json.dumps(manifest), **blobs})
@@ -93,6 +96,7 @@ class Package:
             for name, dtype, shape, stride, device, literal in manifest["constants"]
         ]
         self.ties: list[list[str]] = manifest["ties"]
+        self.values: dict[str, Any] = manifest["values"]
         self.literals = {
             c.name: _tensor(members[_LITERALS + c.name], c)
             for c in self.constants
@@ -203,6 +207,7 @@ def _encode_contract(contract: Contract) -> dict[str, Any]:
         ],
         "result": contract.result,
         "mutates_inputs": contract.mutates_inputs,
+        "writes": contract.writes,
     }
 
 
@@ -252,4 +257,5 @@ def _decode_contract(found: dict[str, Any]) -> Contract:
         outputs=tuple(_decode_leaf(output) for output in found["outputs"]),
         result=found["result"],
         mutates_inputs=found["mutates_inputs"],
+        writes=tuple(found["writes"]),
     )
