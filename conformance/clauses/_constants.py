@@ -129,7 +129,8 @@ def assert_same_on_own_memory(
 
 
 def file_of(module: nn.Module, folder: Path) -> Path:
-    """Save the state dict of a module."""
+    """Save the state dict of a module, all weights in one storage."""
+    constants.flatten(module)
     path = folder / "checkpoint.pt"
     torch.save(module.state_dict(), path)
     return path

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import weakref
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-import torch
-
-from aoti_ref import _attributes, _weights
+from aoti_ref import _apply, _attributes, _weights
 from conformance.adapter import Refused
 from conformance.adapters import reference
-from conformance.meta.mutants._applied import Held, as_it_was, on_a_copy
+from conformance.meta.mutants._applied import Held, as_it_was, on_a_copy, shared_twin
 from conformance.meta.mutants._applied import on_a_shared_twin as on_twin
 from conformance.meta.mutants._make import mutant
 from conformance.models import constants, state
@@ -20,6 +19,7 @@ from conformance.models import constants, state
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from torch import nn
 
 
@@ -113,6 +113,7 @@ def _without_strides(tensor: torch.Tensor) -> Any:
 CST_07_strides = mutant(
     "CST-07", apply=_without(_weights, "_same_layout", lambda *_: True)
 )
+CST_07_late = mutant("CST-07", apply=_without(_apply, "memory", _without_strides))
 CST_07_mumbles = mutant("CST-07", apply=_mumbling)
 
 
@@ -177,6 +178,27 @@ def _crashing(compiled: Any, module: nn.Module) -> None:
     module.forward = forward
 
 
+# Or the method goes on when the memory of the weights is somebody else's.
+def _dangling(compiled: Any, module: nn.Module) -> None:
+    twin, alive = shared_twin(module), weakref.ref(module)
+    reference.apply(compiled, twin)
+    reference.apply(compiled, module)
+    answer = module.forward
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        serving = twin.forward if alive() is None else answer
+        return serving(*args, **kwargs)
+
+    module.forward = forward
+    weakref.finalize(module, _spoil, list(module.parameters()))
+
+
+def _spoil(parameters: list[torch.Tensor]) -> None:
+    for parameter in parameters:
+        parameter.data.fill_(1e30)
+
+
+CST_12_dangling = mutant("CST-12", apply=_dangling)
 CST_12_stale = mutant("CST-12", apply=on_a_copy(as_it_was))
 CST_12_crash = mutant("CST-12", apply=_crashing)
 

@@ -181,14 +181,18 @@ CST_21_dangling = mutant("CST-21", apply=_dangling)
 CST_24 = mutant("CST-24", apply=on_a_shared_twin)
 
 
+_applied: list[nn.Module] = []
+
+
 # CST-24: a load into one module reaches the other.
 def _loads_both(compiled: Any, module: nn.Module) -> None:
-    first = _first.setdefault(type(module), module)
     reference.apply(compiled, module)
+    _applied.append(module)
     own = module.load_state_dict
 
     def load(*args: Any, **kwargs: Any) -> Any:
-        type(first).load_state_dict(first, *args, **kwargs)
+        for other in _applied[-2:]:
+            type(other).load_state_dict(other, *args, **kwargs)
         return own(*args, **kwargs)
 
     module.load_state_dict = load  # type: ignore[method-assign]
