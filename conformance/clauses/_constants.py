@@ -23,12 +23,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from conformance.adapter import Adapter
-    from conformance.cache import PackageCache
-
-
-def compiled_constants(cache: PackageCache, seed: int) -> Any:
-    """Compile a Constants, or take it from the cache."""
-    return cache.compiled(constants.constants(seed), constants.call())
 
 
 def applied_to(
@@ -180,11 +174,11 @@ def swap_data(module: nn.Module, seed: int) -> None:
 
 
 def renew_some(module: nn.Module, seed: int) -> None:
-    constants.renew(module, constants.VALUED[seed % len(constants.VALUED)], seed)
+    constants.renew(module, constants.FLOATING[seed % len(constants.FLOATING)], seed)
 
 
 def exchange_some(module: nn.Module, seed: int) -> None:
-    constants.exchange(module, constants.VALUED[seed % len(constants.VALUED)], seed)
+    constants.exchange(module, constants.FLOATING[seed % len(constants.FLOATING)], seed)
 
 
 STEPS = (fuse, unfuse, load, assign, swap_data, renew_some, exchange_some)

@@ -9,11 +9,11 @@ import torch
 from torch import nn
 
 from conformance.adapter import Refused
+from conformance.clauses import _cst_fixtures
 from conformance.clauses._constants import (
     applied_to,
     assert_right_or_named,
     assert_shows,
-    compiled_constants,
 )
 from conformance.models import constants, state
 from conformance.models.blocks import normal
@@ -31,22 +31,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from conformance.adapter import Adapter
-    from conformance.cache import PackageCache
+    from conformance.clauses._cst_fixtures import Make
 
-
-@pytest.fixture
-def compiled(cache: PackageCache, seed: int) -> Any:
-    return compiled_constants(cache, seed)
+name, make = _cst_fixtures.name, _cst_fixtures.make
+compiled, twins = _cst_fixtures.compiled, _cst_fixtures.twins
 
 
 @clause("CST-01")
 @pytest.mark.parametrize("name", VALUED)
 def test_constants_of_every_kind_are_the_modules(
-    impl: Adapter, compiled: Any, seed: int, name: str
+    impl: Adapter, compiled: Any, make: Make, name: str
 ) -> None:
-    def make() -> nn.Module:
-        return constants.constants(seed)
-
     assert_shows(Pair(make(), make()), lambda m: constants.renew(m, name))
 
     assert_agrees_or_refuses(
@@ -57,8 +52,10 @@ def test_constants_of_every_kind_are_the_modules(
 
 @clause("CST-04")
 @pytest.mark.parametrize("name", NAMED)
-def test_a_missing_constant_is_named(impl: Adapter, compiled: Any, name: str) -> None:
-    module = constants.constants()
+def test_a_missing_constant_is_named(
+    impl: Adapter, compiled: Any, make: Make, name: str
+) -> None:
+    module = make()
     constants.drop(module, name)
 
     with pytest.raises(Refused) as refusal:
@@ -70,9 +67,9 @@ def test_a_missing_constant_is_named(impl: Adapter, compiled: Any, name: str) ->
 @clause("CST-05")
 @pytest.mark.parametrize("name", NAMED)
 def test_a_constant_of_another_dtype_is_named(
-    impl: Adapter, compiled: Any, name: str
+    impl: Adapter, compiled: Any, make: Make, name: str
 ) -> None:
-    module = constants.constants()
+    module = make()
     constants.recast(module, name)
 
     with pytest.raises(Refused) as refusal:
@@ -91,9 +88,13 @@ SHAPES = [
 @clause("CST-06")
 @pytest.mark.parametrize(("reshape", "name"), SHAPES)
 def test_a_constant_of_another_shape_is_named(
-    impl: Adapter, compiled: Any, reshape: Callable[[nn.Module, str], None], name: str
+    impl: Adapter,
+    compiled: Any,
+    make: Make,
+    reshape: Callable[[nn.Module, str], None],
+    name: str,
 ) -> None:
-    module = constants.constants()
+    module = make()
     reshape(module, name)
 
     with pytest.raises(Refused) as refusal:
@@ -111,9 +112,9 @@ LAYOUTS: dict[str, tuple[str, Any]] = {
     "transposed": ("inner.proj.weight", lambda w: w.t().contiguous().t()),
     "contiguous": ("turned", lambda w: w.contiguous()),
     "gaps": ("zeros", lambda w: _gaps(w + normal(4, seed=3))),
-    "gaps in a buffer": ("index", _gaps),
+    "gaps in a buffer": ("hidden", _gaps),
     "gaps in a plain tensor": ("inner.plain", _gaps),
-    "expanded": ("hidden", lambda w: w[:1].expand(4)),
+    "expanded": ("ones", lambda w: w[:1].expand(4)),
     "sparse": ("inner.proj.weight", torch.Tensor.to_sparse),
     "negated": ("factor", lambda w: torch.complex(w, w).conj().imag),
 }
@@ -122,7 +123,7 @@ LAYOUTS: dict[str, tuple[str, Any]] = {
 @clause("CST-07")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_another_layout_is_right_or_named(
-    impl: Adapter, compiled: Any, seed: int, layout: str
+    impl: Adapter, compiled: Any, make: Make, layout: str
 ) -> None:
     name, lay_out = LAYOUTS[layout]
 
@@ -130,18 +131,13 @@ def test_another_layout_is_right_or_named(
         constants.put(module, name, lay_out(constants.get(module, name).data))
 
     assert_right_or_named(
-        lambda: applied_to(impl, compiled, lambda: constants.constants(seed), change),
+        lambda: applied_to(impl, compiled, make, change),
         name,
     )
 
 
 @clause("CST-07")
-def test_a_weight_transposed_in_place_is_right_or_refused(
-    impl: Adapter, compiled: Any, seed: int
-) -> None:
-    twins = applied_to(impl, compiled, lambda: constants.constants(seed))
-    twins.applied(*constants.call().args)
-
+def test_a_weight_transposed_in_place_is_right_or_refused(twins: Pair) -> None:
     assert_shows(twins, lambda m: constants.get(m, "linear.weight").t_())
 
     assert_equal_or_refused(twins, constants.call(1))
@@ -149,8 +145,10 @@ def test_a_weight_transposed_in_place_is_right_or_refused(
 
 @clause("CST-08")
 @pytest.mark.parametrize("name", NAMED)
-def test_a_constant_elsewhere_is_named(impl: Adapter, compiled: Any, name: str) -> None:
-    module = constants.constants()
+def test_a_constant_elsewhere_is_named(
+    impl: Adapter, compiled: Any, make: Make, name: str
+) -> None:
+    module = make()
     constants.move_away(module, name)
 
     with pytest.raises(Refused) as refusal:
@@ -164,14 +162,14 @@ def test_a_constant_elsewhere_is_named(impl: Adapter, compiled: Any, name: str) 
     ("missing", "recast", "reshaped"),
     [
         ("hidden", "narrow", "inner.plain"),
-        ("plain", "index", "linear.bias"),
-        ("inner.proj.weight", "mask", "factor"),
+        ("plain", "hidden", "linear.bias"),
+        ("inner.proj.weight", "plain", "factor"),
     ],
 )
 def test_every_mismatch_is_told_at_once(
-    impl: Adapter, compiled: Any, missing: str, recast: str, reshaped: str
+    impl: Adapter, compiled: Any, make: Make, missing: str, recast: str, reshaped: str
 ) -> None:
-    module = constants.constants()
+    module = make()
     constants.drop(module, missing)
     constants.recast(module, recast)
     constants.unfold(module, reshaped)
@@ -189,23 +187,16 @@ def _quantised(module: nn.Module) -> None:
 
 @clause("CST-10")
 def test_a_subclass_at_apply_is_right_or_refused(
-    impl: Adapter, compiled: Any, seed: int
+    impl: Adapter, compiled: Any, make: Make
 ) -> None:
     assert_agrees_or_refuses(
-        lambda: applied_to(
-            impl, compiled, lambda: constants.constants(seed), _quantised
-        ),
+        lambda: applied_to(impl, compiled, make, _quantised),
         [constants.call()],
     )
 
 
 @clause("CST-10")
-def test_a_subclass_after_apply_is_right_or_refused(
-    impl: Adapter, compiled: Any, seed: int
-) -> None:
-    twins = applied_to(impl, compiled, lambda: constants.constants(seed))
-    twins.applied(*constants.call().args)
-
+def test_a_subclass_after_apply_is_right_or_refused(twins: Pair) -> None:
     assert_shows(twins, _quantised)
 
     assert_equal_or_refused(twins, constants.call(1))
@@ -213,8 +204,8 @@ def test_a_subclass_after_apply_is_right_or_refused(
 
 @clause("CST-10")
 @pytest.mark.usefixtures("cache")  # it keeps the compiler's headers
-def test_a_subclass_at_export_is_right_or_refused(impl: Adapter, seed: int) -> None:
-    module = constants.constants(seed)
+def test_a_subclass_at_export_is_right_or_refused(impl: Adapter, make: Make) -> None:
+    module = make()
     _quantised(module)
 
     assert_agrees_or_refuses(
@@ -232,19 +223,15 @@ def _burden(module: nn.Module) -> None:
 
 @clause("CST-11")
 def test_tensors_beyond_the_graphs_do_no_harm_at_apply(
-    impl: Adapter, compiled: Any, seed: int
+    impl: Adapter, compiled: Any, make: Make
 ) -> None:
-    twins = applied_to(impl, compiled, lambda: constants.constants(seed), _burden)
+    twins = applied_to(impl, compiled, make, _burden)
 
     assert_agrees(twins, constants.call(1))
 
 
 @clause("CST-11")
-def test_tensors_beyond_the_graphs_do_no_harm_afterwards(
-    impl: Adapter, compiled: Any, seed: int
-) -> None:
-    twins = applied_to(impl, compiled, lambda: constants.constants(seed))
-    twins.applied(*constants.call().args)
+def test_tensors_beyond_the_graphs_do_no_harm_afterwards(twins: Pair) -> None:
     for module in twins:
         _burden(module)
 
@@ -254,13 +241,13 @@ def test_tensors_beyond_the_graphs_do_no_harm_afterwards(
 @clause("CST-22")
 @pytest.mark.parametrize("name", constants.NUMBERS)
 def test_other_numbers_at_apply_count_or_are_refused(
-    impl: Adapter, compiled: Any, seed: int, name: str
+    impl: Adapter, compiled: Any, make: Make, name: str
 ) -> None:
     assert_agrees_or_refuses(
         lambda: applied_to(
             impl,
             compiled,
-            lambda: constants.constants(seed),
+            make,
             lambda m: constants.renumber(m, name),
         ),
         [constants.call()],
@@ -269,24 +256,14 @@ def test_other_numbers_at_apply_count_or_are_refused(
 
 @clause("CST-22")
 @pytest.mark.parametrize("name", constants.NUMBERS)
-def test_numbers_that_change_count_or_are_refused(
-    impl: Adapter, compiled: Any, seed: int, name: str
-) -> None:
-    twins = applied_to(impl, compiled, lambda: constants.constants(seed))
-    twins.applied(*constants.call().args)
-
+def test_numbers_that_change_count_or_are_refused(twins: Pair, name: str) -> None:
     assert_shows(twins, lambda m: constants.renumber(m, name))
 
     assert_equal_or_refused(twins, constants.call(1))
 
 
 @clause("CST-22")
-def test_the_strength_of_an_adapter_counts_or_is_refused(
-    impl: Adapter, compiled: Any, seed: int
-) -> None:
-    twins = applied_to(impl, compiled, lambda: constants.constants(seed))
-    twins.applied(*constants.call().args)
-
+def test_the_strength_of_an_adapter_counts_or_is_refused(twins: Pair) -> None:
     assert_shows(twins, constants.weigh_adapter)
 
     assert_equal_or_refused(twins, constants.call(1))

@@ -32,14 +32,12 @@ class Inner(nn.Module):
 
 
 class Constants(nn.Module):
-    """Constants of every kind; all but `spare` show in the answer.
+    """Constants of every floating kind; all but `spare` show in the answer.
 
     `forward` takes float32[rows, 4] and returns the same.
     """
 
     hidden: torch.Tensor
-    index: torch.Tensor
-    mask: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,8 +53,6 @@ class Constants(nn.Module):
         self.narrow = nn.Parameter(torch.ones(FEW, dtype=torch.bfloat16))
         self.spare = nn.Parameter(torch.ones(5))
         self.register_buffer("hidden", torch.ones(FEW), persistent=False)
-        self.register_buffer("index", torch.tensor([2, 0, 3, 1]))
-        self.register_buffer("mask", torch.tensor([True, False, True, True]))
         self.plain = normal(FEW, seed=22)
         self.scale = 0.5
         self.gains: dict[str, Any] = {"adapter": 1.5}
@@ -68,17 +64,35 @@ class Constants(nn.Module):
         y = y @ self.turned * self.ones + self.zeros
         y = y * self.factor * self.scale * self.gains["adapter"] + sum(self.shifts)
         y = y + self.hidden + self.plain + self.narrow
-        y = torch.where(self.mask, y[:, self.index], -y)
         y = torch.cat([y, self.empty])
         return -y if self.negative else y
 
 
-def constants(seed: int = 0) -> nn.Module:
-    """Make a Constants in eval mode, as it is before training.
+class Indexed(Constants):
+    """A Constants with an integer and a boolean buffer.
+
+    It is apart because a layer that cannot hold these would fail every clause.
+    """
+
+    index: torch.Tensor
+    mask: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("index", torch.tensor([2, 0, 3, 1]))
+        self.register_buffer("mask", torch.tensor([True, False, True, True]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
+        return torch.where(self.mask, y[:, self.index], -y)
+
+
+def constants(seed: int = 0, name: str = "") -> nn.Module:
+    """Make a module with the constant `name` in eval mode, as it is before training.
 
     `zeros` is 0 and `ones` is 1 throughout; everything else is drawn.
     """
-    module = seeded(Constants, seed)
+    module = seeded(Indexed if name in INTEGERS else Constants, seed)
     module.get_parameter("zeros").data.zero_()
     module.get_parameter("ones").data.fill_(1)
     return module
@@ -91,11 +105,14 @@ def call(seed: int = 0) -> Call:
 
 # Constants by name: those of which the graph knows one name only, and all.
 TIED = ("linear.weight", "tied.weight")
+INTEGERS = ("index", "mask")
+BUFFERS = ("hidden", *INTEGERS)
 NAMED = (
     *("inner.proj.weight", "linear.bias", "zeros", "ones", "factor", "turned"),
-    *("empty", "narrow", "hidden", "index", "mask", "plain", "inner.plain"),
+    *("empty", "narrow", *BUFFERS, "plain", "inner.plain"),
 )
 VALUED = tuple(name for name in (*TIED, *NAMED) if name != "empty")
+FLOATING = tuple(name for name in VALUED if name not in INTEGERS)
 
 
 def get(module: nn.Module, name: str) -> torch.Tensor:
@@ -129,7 +146,7 @@ def drop(module: nn.Module, name: str) -> None:
 
 def others(name: str, seed: int = 0) -> torch.Tensor:
     """Draw other values for the constant `name`, in its dtype, shape and strides."""
-    like = get(constants(), name)
+    like = get(constants(name=name), name)
     if name == "index":
         return torch.tensor([3, 3, 1, 0]).roll(seed).to(like.device)
     if name == "mask":

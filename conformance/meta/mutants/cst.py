@@ -27,10 +27,10 @@ def _fixed(*names: str) -> Any:
     """Apply to a copy that has some constants as they were compiled."""
 
     def prepare(module: nn.Module) -> None:
-        if isinstance(module, constants.Constants):
-            for name in names:
-                then = constants.get(constants.constants(), name)
-                constants.put(module, name, then.data)
+        for name in names:
+            then = constants.constants(name=name)
+            if type(module) is type(then):
+                constants.put(module, name, constants.get(then, name).data)
 
     return on_a_copy(prepare)
 
