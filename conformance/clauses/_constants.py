@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from conformance import device
 from conformance.adapter import Refused
 from conformance.clauses import _compiles
 from conformance.models import constants
@@ -132,7 +133,9 @@ def file_of(module: nn.Module, folder: Path) -> Path:
 
 def map_from(module: nn.Module, path: Path) -> None:
     """Assign a state dict that is mapped from a file."""
-    mapped = torch.load(path, mmap=True, weights_only=True)
+    mapped = torch.load(
+        path, map_location=device.chosen(), mmap=True, weights_only=True
+    )
     module.load_state_dict(mapped, assign=True)
     module.requires_grad_(requires_grad=False)
 
@@ -141,7 +144,7 @@ def poisoned(like: nn.Module) -> list[torch.Tensor]:
     """Fill memory of the sizes of a module's tensors: a stale address reads it."""
     tensors = [*like.parameters(), *like.buffers()]
     return [
-        torch.full(t.shape, 1e30 if t.is_floating_point() else 0, dtype=t.dtype)
+        torch.full_like(t, 1e30 if t.is_floating_point() else 0)
         for t in tensors
         for _ in range(64)
     ]

@@ -71,7 +71,7 @@ def test_a_child_that_was_narrow_for_a_while_counts(
 
 def _empty(module: nn.Module) -> None:
     for parameter in module.parameters():
-        parameter.data = torch.empty(0, dtype=parameter.dtype)
+        parameter.data = parameter.data.new_empty(0)
 
 
 def _to_meta(module: nn.Module) -> None:

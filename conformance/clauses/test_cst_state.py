@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from conformance import device
 from conformance.adapter import Call
 from conformance.clauses._applied import unless_refused
 from conformance.clauses._constants import (
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
     from conformance.cache import PackageCache
 
 
+def _numbers(*shape: int) -> torch.Tensor:
+    return whole_numbers(*shape).to(device.chosen())
+
+
 def _x(times: float = 1) -> Call:
-    return Call((whole_numbers(state.ROWS, constants.FEW) * times,), {})
+    return Call((_numbers(state.ROWS, constants.FEW) * times,), {})
 
 
 def _made(kind: Callable[[], nn.Module]) -> nn.Module:
-    return kind().eval()
+    with torch.device(device.chosen()):  # moving a module would part what is tied
+        return kind().eval()
 
 
 def _twins(
@@ -93,8 +99,8 @@ def _load(module: nn.Module) -> None:
 
 def _exchange(module: nn.Module) -> None:
     old = module.get_buffer("mean"), module.get_buffer("calls")
-    module.mean = whole_numbers(constants.FEW)
-    module.calls = torch.tensor(7)
+    module.mean = _numbers(constants.FEW)
+    module.calls = torch.full_like(old[1], 7)
     for buffer in old:
         buffer.fill_(99)
 
@@ -116,7 +122,7 @@ def _one_tensor(module: nn.Module) -> None:
 
 
 def _overlap(module: nn.Module) -> None:
-    flat = whole_numbers(6)
+    flat = _numbers(6)
     module.total, module.base = flat[:4], flat[2:]
 
 
@@ -141,13 +147,13 @@ def test_a_written_buffer_that_is_another_one_too_is_right_or_refused(
 
 
 def _whole(module: nn.Module) -> torch.Tensor:
-    memory = whole_numbers(state.ROWS, constants.FEW)
+    memory = _numbers(state.ROWS, constants.FEW)
     module.total = memory[1]
     return memory
 
 
 def _apart(module: nn.Module) -> torch.Tensor:
-    memory = whole_numbers(constants.FEW, state.ROWS).t()
+    memory = _numbers(constants.FEW, state.ROWS).t()
     module.total = memory.t().reshape(-1)[:4]
     return memory
 
