@@ -13,17 +13,21 @@ import torch
 from conformance import device
 from conformance.adapter import Refused
 from conformance.clauses import _compiles
+from conformance.clauses._applied import unless_refused
 from conformance.models import constants
 from conformance.models.blocks import normal
 from conformance.workbench import Pair, assert_equal_or_refused, attempt, is_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from torch import nn
 
     from conformance.adapter import Adapter
+
+    # What to do, to the module of which pair, and the seed to do it with.
+    Step = tuple[Callable[[nn.Module, int], None], int, int]
 
 
 def applied_to(
@@ -44,18 +48,47 @@ def applied_to(
     return Pair(eager, applied)
 
 
-def assert_shows(twins: Pair, change: Callable[[nn.Module], Any]) -> None:
-    """Change both modules, and assert that eager's answer is another one then."""
+def unless_made(make: Callable[[], Any]) -> list[Any]:
+    """Give what `make` makes, alone in a list that is empty where it is refused.
+
+    Only the implementation's own refusals count here: what is made by its verbs.
+    """
+    try:
+        return [make()]
+    except Refused:
+        return []
+
+
+def shown(twins: Pair, change: Callable[[nn.Module], Any]) -> list[Pair]:
+    """Change both modules, and assert that eager's answer is another one then.
+
+    Returns:
+        The twins, or nothing where the applied module raised instead.
+    """
     __tracebackhide__ = True
     x = constants.call().args
     before = twins.eager(*x).clone()
-    for module in twins:
-        change(module)
+    change(twins.eager)
     after = twins.eager(*x)
     same = before.shape == after.shape and torch.equal(before, after)
-    assert not same, (
-        "the change shows in no answer, so that nothing can be proved by it"
-    )
+    assert not same, "the change shows in no answer, so it proves nothing"
+    return [twins for _ in unless_refused(lambda: change(twins.applied))]
+
+
+def assert_follow(pairs: Sequence[Pair], steps: Iterable[Step]) -> None:
+    """Assert that all pairs answer rightly after each step, until one is refused."""
+    __tracebackhide__ = True
+    for change, which, number in steps:
+        if not unless_refused(lambda: _done(change, pairs[which].applied, number)):  # noqa: B023
+            return
+        change(pairs[which].eager, number)
+        for twins in pairs:
+            assert_equal_or_refused(twins, constants.call(number % 8))
+
+
+def _done(change: Callable[..., None], module: nn.Module, number: int) -> bool:
+    change(module, number)
+    return True
 
 
 def assert_right_or_named(make: Callable[[], Pair], name: str) -> None:

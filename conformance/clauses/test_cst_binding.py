@@ -13,7 +13,7 @@ from conformance.clauses import _cst_fixtures
 from conformance.clauses._constants import (
     applied_to,
     assert_right_or_named,
-    assert_shows,
+    shown,
 )
 from conformance.models import constants, state
 from conformance.models.blocks import normal
@@ -42,7 +42,7 @@ compiled, twins = _cst_fixtures.compiled, _cst_fixtures.twins
 def test_constants_of_every_kind_are_the_modules(
     impl: Adapter, compiled: Any, make: Make, name: str
 ) -> None:
-    assert_shows(Pair(make(), make()), lambda m: constants.renew(m, name))
+    assert shown(Pair(make(), make()), lambda m: constants.renew(m, name))
 
     assert_agrees_or_refuses(
         lambda: applied_to(impl, compiled, make, lambda m: constants.renew(m, name)),
@@ -104,19 +104,19 @@ def test_a_constant_of_another_shape_is_named(
 
 
 def _gaps(old: torch.Tensor) -> torch.Tensor:
-    wide = torch.stack([old, torch.zeros_like(old)], dim=-1).flatten(-2)
+    wide = torch.stack([old, torch.full_like(old, 9)], dim=-1).flatten(-2)
     return wide[..., ::2]
 
 
 LAYOUTS: dict[str, tuple[str, Any]] = {
     "transposed": ("inner.proj.weight", lambda w: w.t().contiguous().t()),
     "contiguous": ("turned", lambda w: w.contiguous()),
-    "gaps": ("zeros", lambda w: _gaps(w + normal(4, seed=3))),
+    "gaps": ("zeros", _gaps),
     "gaps in a buffer": ("hidden", _gaps),
     "gaps in a plain tensor": ("inner.plain", _gaps),
     "expanded": ("ones", lambda w: w[:1].expand(4)),
     "sparse": ("inner.proj.weight", torch.Tensor.to_sparse),
-    "negated": ("factor", lambda w: torch.complex(w, w).conj().imag),
+    "negated": ("factor", lambda w: torch.complex(w, -w).conj().imag),
 }
 
 
@@ -138,9 +138,8 @@ def test_another_layout_is_right_or_named(
 
 @clause("CST-07")
 def test_a_weight_transposed_in_place_is_right_or_refused(twins: Pair) -> None:
-    assert_shows(twins, lambda m: constants.get(m, "linear.weight").t_())
-
-    assert_equal_or_refused(twins, constants.call(1))
+    for changed in shown(twins, lambda m: constants.get(m, "linear.weight").t_()):
+        assert_equal_or_refused(changed, constants.call(1))
 
 
 @clause("CST-08")
@@ -181,8 +180,8 @@ def test_every_mismatch_is_told_at_once(
 
 
 def _quantised(module: nn.Module) -> None:
-    weight = constants.get(module, "inner.proj.weight").data
-    constants.put(module, "inner.proj.weight", state.quantise(weight * 2))
+    weight = constants.others("inner.proj.weight")
+    constants.put(module, "inner.proj.weight", state.quantise(weight))
 
 
 @clause("CST-10")
@@ -197,9 +196,8 @@ def test_a_subclass_at_apply_is_right_or_refused(
 
 @clause("CST-10")
 def test_a_subclass_after_apply_is_right_or_refused(twins: Pair) -> None:
-    assert_shows(twins, _quantised)
-
-    assert_equal_or_refused(twins, constants.call(1))
+    for changed in shown(twins, _quantised):
+        assert_equal_or_refused(changed, constants.call(1))
 
 
 @clause("CST-10")
@@ -257,13 +255,11 @@ def test_other_numbers_at_apply_count_or_are_refused(
 @clause("CST-22")
 @pytest.mark.parametrize("name", constants.NUMBERS)
 def test_numbers_that_change_count_or_are_refused(twins: Pair, name: str) -> None:
-    assert_shows(twins, lambda m: constants.renumber(m, name))
-
-    assert_equal_or_refused(twins, constants.call(1))
+    for changed in shown(twins, lambda m: constants.renumber(m, name)):
+        assert_equal_or_refused(changed, constants.call(1))
 
 
 @clause("CST-22")
 def test_the_strength_of_an_adapter_counts_or_is_refused(twins: Pair) -> None:
-    assert_shows(twins, constants.weigh_adapter)
-
-    assert_equal_or_refused(twins, constants.call(1))
+    for changed in shown(twins, constants.weigh_adapter):
+        assert_equal_or_refused(changed, constants.call(1))

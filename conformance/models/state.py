@@ -18,40 +18,54 @@ ROWS = 2
 
 
 class Stateful(nn.Module):
-    """State of every kind, written in every way.
+    """Floating state, written in every way.
 
     `forward` takes float32[2, 4] and returns the same. All numbers are such that
     sums of them have no rounding.
     """
 
-    calls: torch.Tensor
-    flag: torch.Tensor
     mean: torch.Tensor
-    ring: torch.Tensor
     last: torch.Tensor
     wide: torch.Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.entry = nn.Identity()
-        self.register_buffer("calls", torch.tensor(0))
-        self.register_buffer("flag", torch.tensor([False, True, False, True]))
         self.register_buffer("mean", torch.zeros(FEW))
-        self.register_buffer("ring", torch.zeros(3, FEW), persistent=False)
-        self.register_buffer("last", torch.zeros(ROWS, FEW))
+        self.register_buffer("last", torch.zeros(ROWS, FEW), persistent=False)
         self.register_buffer("wide", torch.zeros(ROWS, 2 * FEW))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.entry(x)
+        self.mean.mul_(0.5).add_(x.sum(0))
+        y = x + self.last
+        self.last = x + self.mean
+        self.wide[:, :FEW].add_(x)
+        return y + self.mean + self.wide[:, 2 : 2 + FEW]
+
+
+class Counting(Stateful):
+    """A Stateful that counts its calls, too, and fills a row of a cache at each.
+
+    It is apart because a layer that cannot hold integers would fail every clause.
+    """
+
+    calls: torch.Tensor
+    flag: torch.Tensor
+    ring: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.tensor(0))
+        self.register_buffer("flag", torch.tensor([False, True, False, True]))
+        self.register_buffer("ring", torch.zeros(3, FEW), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = super().forward(x)
         self.ring.index_copy_(0, (self.calls % 3).view(1), x[:1])
         self.calls += 1
         self.flag.logical_not_()
-        self.mean.mul_(0.5).add_(x.sum(0))
-        y = x + self.last
-        self.last = x + self.calls
-        self.wide[:, :FEW].add_(x)
-        y = y + self.ring.sum(0) + self.mean + self.flag
-        return y + self.wide[:, 2 : 2 + FEW]
+        return y + self.ring.sum(0) + self.flag * self.calls
 
 
 class Sharing(nn.Module):
@@ -198,6 +212,9 @@ class Quantised(torch.Tensor):
         copies = torch.ops.aten.detach.default, torch.ops.aten.clone.default
         if func in copies:
             return cls(args[0].content.clone(), args[0].scale.clone())
+        if func is torch.ops.aten._to_copy.default:  # `Module.double` wants its like
+            dtype = (kwargs or {}).get("dtype") or args[0].scale.dtype
+            return cls(args[0].content.clone(), args[0].scale.to(dtype))
         plain = pytree.tree_map_only(
             cls, lambda q: q.content.to(q.scale.dtype) * q.scale, (args, kwargs or {})
         )
