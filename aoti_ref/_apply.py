@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _attributes, _inductor, _tree
+from aoti_ref import _attributes, _containers, _inductor, _tree
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
 from aoti_ref._contract import PYTHON_NUMBERS, ValueSpec
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # Where a tensor hangs, the tensor, and what its memory was when it was bound.
 _Bound = tuple[Slot, torch.Tensor, Memory]
+_Nested = tuple[_containers.Place, torch.Tensor | None, Memory | None]
 _NOTHING = None  # the instance had no attribute of its own: the class's served
 
 
@@ -118,6 +119,7 @@ class AppliedModel:
         self._children: Children | None = None
         self._bound: dict[str, _Bound] = {}
         self._values: list[_attributes.Place] = []
+        self._nested: list[_Nested] = []
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -168,6 +170,10 @@ class AppliedModel:
     def _slots(self, module: nn.Module, *, offloaded: bool = False) -> dict[str, Slot]:
         package = self.compiled.package
         _, others = _attributes.places(module, package.values)
+        _, nested = _containers.resolve(
+            module, package.constants, package.places, offloaded=offloaded
+        )
+        others = (*others, *nested)
         slots = resolve(module, package.constants, others, offloaded=offloaded)
         for group in package.ties:
             tensors = {name: slots[name].get() for name in group}
@@ -213,15 +219,15 @@ class AppliedModel:
     def _bind(self, module: nn.Module) -> _inductor.Runner:
         """Give the runner, bound to the tensors that hang on the module now."""
         runner = self._runner
-        if runner is not None and self._still_bound():
+        if runner is not None and self._still_bound(module):
             return runner
         with self._lock:
-            if self._runner is None or not self._still_bound():
+            if self._runner is None or not self._still_bound(module):
                 self._rebind(module)
             assert self._runner is not None  # noqa: S101  # for mypy
             return self._runner
 
-    def _still_bound(self) -> bool:
+    def _still_bound(self, module: nn.Module) -> bool:
         # An address alone may have been freed and given to a tensor of another type.
         return (
             self._children is not None
@@ -231,6 +237,11 @@ class AppliedModel:
                 for (owner, key), tensor, place in self._bound.values()
             )
             and all(place.holds() for place in self._values)
+            and all(
+                (now := place.get(module)) is then
+                and (now is None or memory(now) == at)
+                for place, then, at in self._nested
+            )
         )
 
     def _rebind(self, module: nn.Module) -> None:
@@ -241,13 +252,15 @@ class AppliedModel:
         main = torch.device(package.device)
         devices = [t.device for t in tensors.values() if t.device.type == main.type]
         device = devices[0] if devices else main
+        nested, _ = _containers.resolve(module, package.constants, package.places)
         literals = {
             c.name: package.literals[c.name].to(
                 device if c.device == main.type else "cpu"
             )
             for c in package.constants
-            if c.literal
+            if c.literal and nested.get(c.name) is None
         }
+        tensors |= {n: t for n, t in nested.items() if t is not None}
         held = {name: tensor.detach() for name, tensor in tensors.items()} | literals
         # A runner of its own: the one before may be in use by another thread.
         runner = _inductor.new_runner(package.library(), device)
@@ -256,7 +269,11 @@ class AppliedModel:
         runner.update_constant_buffer(constants, False, True, True)
         self._literals = literals  # the runner keeps addresses, not tensors
         self._children = children
-        self._bound = {n: (slots[n], t, memory(t)) for n, t in tensors.items()}
+        self._bound = {n: (slots[n], tensors[n], memory(tensors[n])) for n in slots}
+        self._nested = [
+            (package.places[n], t, None if t is None else memory(t))
+            for n, t in nested.items()
+        ]
         self._values, _ = _attributes.places(module, package.values)
         self._runner = runner
 

@@ -1,7 +1,6 @@
 """Plain values that a module's code reads from its modules: `self.scale`, `self.heads`.
 
-A graph has them baked in, so a module that has others is not the graph's. The same
-goes for tensors in lists and dicts of a module, which have no name to be bound by.
+A graph has them baked in, so a module that has others is not the graph's.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import nn
 
 from aoti_ref._call import spell_value
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 _SCALARS = (bool, int, float, str, type(None))
 _TORCHS_OWN = frozenset({*vars(nn.Module()), "call_super_init"})
 _GONE = object()
-_NESTING = 4  # how deep tensors are looked for in containers of containers
 
 
 class Place(NamedTuple):
@@ -82,37 +79,6 @@ def places(
             detail = f"wants {spell_value(value)}, found {spelt}"
             faults.append(Fault("value", name, detail))
     return found, tuple(faults)
-
-
-def nameless(module: nn.Module, literals: Mapping[str, torch.Tensor]) -> list[str]:
-    """Name the tensors in containers of `module` that a graph took for literals."""
-    addresses = {tensor.data_ptr() for tensor in literals.values()} - {0}
-    return [
-        f"{name}.{path}".lstrip(".")
-        for name, child in module.named_modules()
-        for key, value in vars(child).items()
-        if key not in _TORCHS_OWN
-        for path, tensor in _inside(value, key, _NESTING)
-        if tensor.layout is torch.strided and tensor.data_ptr() in addresses
-    ]
-
-
-def _inside(value: Any, path: str, depth: int) -> Iterator[tuple[str, torch.Tensor]]:
-    """Give the tensors in a container, or in the attributes of a plain object."""
-    if isinstance(value, (nn.Module, type)) or not depth:
-        return
-    if isinstance(value, dict):
-        inside = [(f"{path}[{key!r}]", item) for key, item in value.items()]
-    elif isinstance(value, (list, tuple)):
-        inside = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
-    else:
-        own = getattr(value, "__dict__", None)
-        inside = [(f"{path}.{k}", item) for k, item in (own or {}).items()]
-    for name, item in inside:
-        if isinstance(item, torch.Tensor):
-            yield name, item
-        else:
-            yield from _inside(item, name, depth - 1)
 
 
 def _plain(value: Any) -> bool:

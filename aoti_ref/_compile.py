@@ -124,6 +124,7 @@ def compile(  # used qualified, as re.compile is
             _ties(tensors),
             literals,
             program.graph_module.meta.get(_contract.VALUES, {}),
+            program.graph_module.meta.get(_contract.PLACES, {}),
             device,
         )
     return CompiledModel(archive)

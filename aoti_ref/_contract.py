@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DIMS = "aoti_ref.dims"  # the graph's symbols to the names of the ranges
 MODULE = "aoti_ref.module"  # the class that was exported
 VALUES = "aoti_ref.values"  # plain values that its code read from the module
+PLACES = "aoti_ref.places"  # where literals hang in containers of the module
 
 # Numbers that the graph computes; "bool" alone would be a dtype.
 PYTHON_NUMBERS = {

@@ -12,8 +12,8 @@ from unittest.mock import patch
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _attributes, _inductor, _tree
-from aoti_ref._contract import DIMS, MODULE, VALUES
+from aoti_ref import _attributes, _containers, _inductor, _tree
+from aoti_ref._contract import DIMS, MODULE, PLACES, VALUES
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
@@ -60,7 +60,7 @@ def export(
         BadRange: A range is none, or its example lies outside it.
         NotExportable: torch.export cannot follow the module, the call does not
             fit its signature, an operator breaks the promise of its fake kernel, or
-            the graph reads a tensor in a list or dict of the module.
+            the graph reads a tensor that containers of the module hold twice.
         NarrowedRange: The module's own conditions leave fewer sizes than asked.
     """
     name = type(module).__name__
@@ -102,7 +102,7 @@ def export(
         raise NotExportable(name, _first_lines(error)) from error
     if broken:
         raise NotExportable(name, broken)
-    _refuse_nameless(module, program)
+    program.graph_module.meta[PLACES] = _places(module, program)
     program.graph_module.meta[VALUES] = values
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
@@ -118,12 +118,20 @@ def _refuse_modes(module: nn.Module, name: str) -> None:
             raise AutocastActive("export", device)
 
 
-def _refuse_nameless(module: nn.Module, program: ExportedProgram) -> None:
+def _places(
+    module: nn.Module, program: ExportedProgram
+) -> dict[str, _containers.Place]:
+    """Find where the literals of a program hang, if they hang in the module."""
     literals = {n: t for n, t in program.constants.items() if n.startswith(LITERAL)}
-    found = _attributes.nameless(module, literals)
-    if found:
-        reason = f"{', '.join(found)}: a tensor in a container has no name to be bound"
-        raise NotExportable(type(module).__name__, f"{reason}; register it as a buffer")
+    found = _containers.places(module, literals)
+    for several in found.values():
+        if len(several) > 1:  # which of them the graph has read, nobody can tell
+            spelt = " and ".join(place.spell() for place in several)
+            raise NotExportable(
+                type(module).__name__,
+                f"{spelt} are one tensor without a name; register it as a buffer",
+            )
+    return {name: place for name, (place,) in found.items()}
 
 
 def _paths(arguments: Mapping[str, Any], module: str) -> list[str]:

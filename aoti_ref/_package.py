@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _inductor
+from aoti_ref import _containers, _inductor
 from aoti_ref._contract import Contract, Size, Symbol, TensorSpec, ValueSpec
 from aoti_ref._errors import BrokenPackage
 from aoti_ref._weights import Constant
@@ -43,6 +43,7 @@ def build(
     ties: Sequence[Sequence[str]],
     literals: Mapping[str, torch.Tensor],
     values: Mapping[str, Any],
+    places: Mapping[str, _containers.Place],
     device: str,
 ) -> bytes:
     """Make the archive of a compiled graph.
@@ -54,6 +55,7 @@ def build(
         ties: Names of one and the same tensor, group by group.
         literals: Constants that no module holds, by name.
         values: Plain values of the module that its code read, by name.
+        places: Where literals hang in containers of the module, by name.
         device: The type of the device that it was compiled for.
     """
     kept = [file for file in files if file.suffix != ".cpp"]
@@ -68,6 +70,7 @@ def build(
         "constants": [list(constant) for constant in constants],
         "ties": [list(group) for group in ties],
         "values": dict(values),
+        "places": dict(places),
         "sha256": digests,
     }
     return _inductor.pack(kept, {_MANIFEST: json.dumps(manifest), **blobs})
@@ -97,6 +100,10 @@ class Package:
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
+        self.places = {
+            name: _containers.Place(child, tuple((kind, key) for kind, key in steps))
+            for name, (child, steps) in manifest["places"].items()
+        }
         self.literals = {
             c.name: _tensor(members[_LITERALS + c.name], c)
             for c in self.constants
@@ -186,9 +193,10 @@ def _text(tensor: torch.Tensor) -> str:
 def _tensor(text: bytes, constant: Constant) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, constant.dtype)
     data = bytearray(base64.b64decode(text))
-    if not data:
-        return torch.empty(constant.shape, dtype=dtype)
-    return torch.frombuffer(data, dtype=dtype).reshape(constant.shape)
+    made = torch.empty_strided(constant.shape, constant.stride, dtype=dtype)
+    if data:
+        made.copy_(torch.frombuffer(data, dtype=dtype).reshape(constant.shape))
+    return made
 
 
 def _encode_contract(contract: Contract) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def resolve(
         *(
             f
             for constant in wanted
-            for f in _faults(constant, tensors, offloaded=offloaded)
+            for f in faults_of(constant, tensors, offloaded=offloaded)
         ),
     ]
     if faults:
@@ -156,9 +156,10 @@ def resolve(
     return found
 
 
-def _faults(
+def faults_of(
     constant: Constant, tensors: Mapping[str, torch.Tensor | None], *, offloaded: bool
 ) -> list[Fault]:
+    """Say why the tensor of its name cannot fill `constant`: nothing, if it can."""
     name, want, tensor = constant.name, constant.spell(), tensors.get(constant.name)
     if tensor is None:
         return [Fault("missing", name, f"wants {want}")]

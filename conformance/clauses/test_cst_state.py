@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from conformance.models import constants, state
 from conformance.models.blocks import normal, seeded
 from conformance.models.compiling import whole_numbers
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_agrees_or_refuses, built, pair
+from conformance.workbench import Pair, assert_agrees_or_refuses, pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,15 +248,31 @@ def test_returned_constants_outlive_the_module(
 def test_tensors_in_containers_count_or_are_refused(
     impl: Adapter, cache: PackageCache, seed: int, kind: str
 ) -> None:
-    def make() -> state.Boxed:
-        module = seeded(lambda: state.Boxed(kind), seed)
-        assert isinstance(module, state.Boxed)
-        return module
-
-    def other() -> Pair:
-        twins = built(impl, make(), constants.call())
+    def changed() -> Pair:
+        twins = pair(
+            impl, cache, seeded(lambda: state.Boxed(kind), seed), constants.call()
+        )
+        twins.applied(*constants.call().args)
         for module in twins:
             module.held().copy_(normal(constants.FEW, seed=5))  # type: ignore[operator]
         return twins
 
-    assert_agrees_or_refuses(other, [constants.call(1)])
+    assert_agrees_or_refuses(changed, [constants.call(1)])
+
+
+@clause("CST-23")
+@pytest.mark.parametrize("kind", ["list", "dict", "object"])
+def test_an_exchanged_container_counts_or_is_refused(
+    impl: Adapter, cache: PackageCache, seed: int, kind: str
+) -> None:
+    def exchanged() -> Pair:
+        twins = pair(
+            impl, cache, seeded(lambda: state.Boxed(kind), seed), constants.call()
+        )
+        twins.applied(*constants.call().args)
+        for module in twins:
+            module.boxes = copy.deepcopy(module.boxes)
+            module.held().copy_(normal(constants.FEW, seed=5))  # type: ignore[operator]
+        return twins
+
+    assert_agrees_or_refuses(exchanged, [constants.call(1)])

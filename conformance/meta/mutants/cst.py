@@ -8,7 +8,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from aoti_ref import _apply, _attributes, _weights
+from aoti_ref import _apply, _attributes, _containers, _weights
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held, as_it_was, on_a_copy, shared_twin
@@ -211,8 +211,9 @@ CST_22_once = mutant("CST-22", apply=on_twin)
 
 # CST-23: a tensor in a container is a literal, of which the package has the bytes.
 def _overlooks(module: nn.Module, call: Any, *, dynamic: Any = None) -> Any:
-    with patch.object(_attributes, "nameless", lambda *_: []):
+    with patch.object(_containers, "places", lambda *_: {}):
         return reference.export(module, call, dynamic=dynamic)
 
 
-CST_23 = mutant("CST-23", export=_overlooks)
+CST_23_overlooked = mutant("CST-23", export=_overlooks)
+CST_23_stale = mutant("CST-23", apply=on_twin)
