@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _inductor, _tree
+from aoti_ref import _tree
+from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
 from aoti_ref._contract import ValueSpec
@@ -20,16 +21,12 @@ from aoti_ref._errors import (
     Fault,
     NotApplied,
     TrainingMode,
-    WeightMismatch,
 )
 from aoti_ref._hooks import Children, inner_method
-from aoti_ref._weights import Slot, resolve
 
 if TYPE_CHECKING:
     from torch import nn
 
-# Where a tensor hangs, the tensor, and what it was when it was bound.
-_Bound = tuple[Slot, torch.Tensor, int, torch.dtype, torch.Size, tuple[int, ...]]
 _NOTHING = None  # the instance had no attribute of its own: the class's served
 
 
@@ -45,11 +42,13 @@ def apply(
     Args:
         compiled: From `compile` or `load`. It may be applied to many modules.
         module: In eval mode, with the weights that the graph was compiled for in
-            name, dtype, shape and stride. Its hooks keep running.
+            name, dtype, shape and stride, and the plain values that its code reads.
+            Its hooks keep running.
         method: The method that was exported.
 
     Raises:
-        WeightMismatch: A weight is missing or does not fit; all of them named.
+        WeightMismatch: A weight is missing or does not fit, or a number that the
+            graph has baked in is another one; all of them named.
         HookedModule: Hooks hang on its children, which compiled code would skip. It
             is raised by a call if they, or other children, come later.
         TrainingMode: `module` is in training mode.
@@ -118,11 +117,7 @@ class AppliedModel:
             for out in self._contract.outputs
         ]
         self._lock = threading.Lock()
-        self._runner: _inductor.Runner | None = None
-        self._children: Children | None = None
-        self._bound: list[_Bound] = []
-        self._carried: list[tuple[torch.Tensor, int]] = []
-        self._index: int | None = None  # the GPU that the weights are on
+        self._binding: Binding | None = None
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -153,10 +148,13 @@ class AppliedModel:
         if module.training:
             raise TrainingMode(type(module).__name__, ("",))
         inputs = self._check(args, kwargs)
-        runner = self._bind(module)
-        if self._index is not None:
-            self._refuse_elsewhere(inputs, self._index)
-        return self._structured(runner.run(inputs))
+        binding = self._bind(module)
+        if binding.index is not None:
+            self._refuse_elsewhere(inputs, binding.index)
+        faults = binding.shared(args, kwargs)
+        if faults:
+            raise BadCall(self._check.module, faults)
+        return self._structured(binding.runner.run(inputs))
 
     def _refuse_elsewhere(self, inputs: list[torch.Tensor], index: int) -> None:
         """Refuse tensors on another GPU than the weights: the graph would not look."""
@@ -179,80 +177,19 @@ class AppliedModel:
             detail = f"{self._inner} does not take it"
             faults = tuple(Fault("argument", name, detail) for name in unknown)
             raise BadCall(type(module).__name__, faults)
-        self._slots(module, offloaded=self._inner == "_old_forward")
+        offloaded = self._inner == "_old_forward"
+        fitted(self.compiled.package, module, offloaded=offloaded)
 
-    def _slots(self, module: nn.Module, *, offloaded: bool = False) -> dict[str, Slot]:
-        package = self.compiled.package
-        slots = resolve(module, package.constants, offloaded=offloaded)
-        for group in package.ties:
-            tensors = {name: slots[name].get() for name in group}
-            if len({t.data_ptr() for t in tensors.values() if t is not None}) > 1:
-                faults = tuple(
-                    Fault("tied", n, f"wants one with {group[0]}") for n in group[1:]
-                )
-                raise WeightMismatch(type(module).__name__, len(slots), faults)
-        return slots
-
-    def _bind(self, module: nn.Module) -> _inductor.Runner:
-        """Give the runner, bound to the tensors that hang on the module now."""
-        runner = self._runner
-        if runner is not None and self._still_bound():
-            return runner
+    def _bind(self, module: nn.Module) -> Binding:
+        """Give a binding to the tensors that hang on the module now."""
+        binding = self._binding
+        if binding is not None and binding.holds(module):
+            return binding
         with self._lock:
-            if self._runner is None or not self._still_bound():
-                self._rebind(module)
-            assert self._runner is not None  # noqa: S101  # for mypy
-            return self._runner
-
-    def _still_bound(self) -> bool:
-        if self._children is None or not self._children.unchanged():
-            return False
-        # An address alone may have been freed and given to a tensor of another type.
-        for (owner, key), tensor, address, dtype, shape, stride in self._bound:
-            if (
-                owner.get(key) is not tensor
-                or tensor.data_ptr() != address
-                or tensor.dtype is not dtype
-                or tensor.shape != shape
-                or tensor.stride() != stride
-            ):
-                return False
-        return all(t._version == version for t, version in self._carried)
-
-    def _rebind(self, module: nn.Module) -> None:
-        children = Children(module, self._layout)
-        slots = self._slots(module)
-        tensors = {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
-        package = self.compiled.package
-        main = torch.device(package.device)
-        devices = [t.device for t in tensors.values() if t.device.type == main.type]
-        device = devices[0] if devices else main
-        if device.type == "cuda" and device.index is None:
-            device = torch.device("cuda", torch.cuda.current_device())
-        literals = {
-            c.name: package.literals[c.name].to(
-                device if c.device == main.type else "cpu"
-            )
-            for c in package.constants
-            if c.literal
-        }
-        carried = [c.name for c in package.constants if c.carried and not c.literal]
-        over = {name: tensors[name].to(device) for name in carried}
-        held = {n: t.detach() for n, t in {**tensors, **over}.items()} | literals
-        # A runner of its own: the one before may be in use by another thread.
-        runner = _inductor.new_runner(package.library(), device)
-        names = runner.get_constant_names_to_original_fqns()
-        constants = {name: held[fqn] for name, fqn in names.items()}
-        runner.update_constant_buffer(constants, False, True, True)
-        self._held = literals | over  # the runner keeps addresses, not tensors
-        self._carried = [(tensors[name], tensors[name]._version) for name in carried]
-        self._children = children
-        self._bound = [
-            (slots[n], t, t.data_ptr(), t.dtype, t.shape, t.stride())
-            for n, t in tensors.items()
-        ]
-        self._index = device.index if device.type == "cuda" else None
-        self._runner = runner
+            if self._binding is None or not self._binding.holds(module):
+                package = self.compiled.package
+                self._binding = Binding(package, module, self._layout)
+            return self._binding
 
     def _structured(self, outputs: list[torch.Tensor]) -> Any:
         """Give flat outputs eager's structure, and Python numbers back their type."""

@@ -15,12 +15,10 @@ from torch.export.graph_signature import InputKind
 from aoti_ref import _contract, _derive, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
-from aoti_ref._weights import describe
+from aoti_ref._weights import LITERAL, PLAIN, describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_LITERAL = "lifted_tensor_"  # torch.export's name for a tensor written in code
 
 
 class CompiledModel:
@@ -97,11 +95,12 @@ def compile(  # used qualified, as re.compile is
     graph = (
         program.module(check_guards=False) if _guards_optional() else program.module()
     )
+    _refuse_subclasses(program, name)
     _own_constants(graph, program)
     _drop_constant_outputs(graph)
     args, kwargs = program.example_inputs or ((), {})
     tensors = _tensors(program)
-    literals = {n: t for n, t in tensors.items() if n.startswith(_LITERAL)}
+    literals = {n: t for n, t in tensors.items() if n.startswith(LITERAL)}
     device = _device(tensors, contract)
     away = {n for n, t in tensors.items() if t.device.type != device}
     stranded = sorted(away - _carried_over(program, device))
@@ -127,6 +126,8 @@ def compile(  # used qualified, as re.compile is
             [describe(n, t, device, literal=n in literals) for n, t in tensors.items()],
             _ties(tensors),
             literals,
+            program.graph_module.meta.get(_contract.VALUES, {}),
+            program.graph_module.meta.get(_contract.PLACES, {}),
             device,
         )
     return CompiledModel(archive)
@@ -147,6 +148,17 @@ def _merge(options: Mapping[str, Any]) -> dict[str, Any]:
 def _guards_optional() -> bool:
     """Whether `ExportedProgram.module` can leave its guards out (torch 2.10 on)."""
     return "check_guards" in ExportedProgram.module.__code__.co_varnames
+
+
+def _refuse_subclasses(program: ExportedProgram, module: str) -> None:
+    """Refuse weights that are no plain tensors, which export takes apart."""
+    found = [
+        f"{name} is a {type(tensor).__name__}"
+        for name, tensor in program.state_dict.items()
+        if type(tensor) not in PLAIN
+    ]
+    if found:
+        raise NotCompilable(module, f"{', '.join(found)}, and no plain tensor")
 
 
 def _own_constants(graph: torch.fx.GraphModule, program: ExportedProgram) -> None:

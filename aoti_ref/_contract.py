@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 DIMS = "aoti_ref.dims"  # the graph's symbols to the names of the ranges
 MODULE = "aoti_ref.module"  # the class that was exported
 FIXED = "aoti_ref.fixed"  # arguments that torch.export cannot take, by name
+VALUES = "aoti_ref.values"  # plain values that its code read from the module
+PLACES = "aoti_ref.places"  # where literals hang in containers of the module
 
 # Numbers that the graph computes; "bool" alone would be a dtype.
 PYTHON_NUMBERS = {
@@ -121,6 +123,7 @@ class Contract:
         result: The structure of the result, as `_tree.dump_result` writes it.
         mutates_inputs: Whether the graph writes into its arguments.
         fixed: Arguments that are part of the code, such as dtypes, by name.
+        writes: The buffers that it writes into, by name.
     """
 
     module: str
@@ -132,6 +135,7 @@ class Contract:
     result: str
     mutates_inputs: bool
     fixed: dict[str, Any]
+    writes: tuple[str, ...]
 
     def spell(self, spec: TensorSpec) -> str:
         """Spell what `spec` admits: `float32[1, tokens, 4]`."""

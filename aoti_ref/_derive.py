@@ -61,6 +61,7 @@ def derive(program: ExportedProgram, module: str) -> Contract:
         else:
             kind = type(spec.arg).__name__
             raise NotCompilable(module, f"argument {spec.arg.name} is a {kind}")
+    mutates_inputs, writes = _writes(program, module)
     used = {s.symbol for x in leaves if isinstance(x, TensorSpec) for s in _free(x)}
     return Contract(
         module=module,
@@ -70,7 +71,8 @@ def derive(program: ExportedProgram, module: str) -> Contract:
         conditions=_conditions.derive(program, used),
         outputs=_outputs(program, nodes, module),
         result=result,
-        mutates_inputs=_mutates_inputs(program),
+        mutates_inputs=mutates_inputs,
+        writes=writes,
         fixed=program.graph_module.meta.get(FIXED, {}),
     )
 
@@ -184,8 +186,8 @@ def _outputs(
     return tuple(outputs)
 
 
-def _mutates_inputs(program: ExportedProgram) -> bool:
-    """Whether a call writes into its own arguments.
+def _writes(program: ExportedProgram, module: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether a call writes into its own arguments, and which buffers it writes to.
 
     Decomposing settles it, and is paid for only where some operator writes.
     """
@@ -195,6 +197,16 @@ def _mutates_inputs(program: ExportedProgram) -> bool:
         if node.op == "call_function"
     )
     if not writes:
-        return False
-    signature = program.run_decompositions({}).graph_signature
-    return bool(signature.user_inputs_to_mutate)
+        return False, ()
+    try:
+        signature = program.run_decompositions({}).graph_signature
+    except Exception as error:  # it has as many as torch's checks have
+        reason = f"torch cannot follow what it writes to: {error}"
+        raise NotCompilable(module, reason) from error
+    kind = getattr(OutputKind, "PARAMETER_MUTATION", None)  # torch 2.9 on
+    parameters = [s.target for s in signature.output_specs if s.kind is kind]
+    if parameters:
+        reason = f"it writes into its parameter {parameters[0]}; make it a buffer"
+        raise NotCompilable(module, reason)
+    written = tuple(signature.buffers_to_mutate.values())
+    return bool(signature.user_inputs_to_mutate), written

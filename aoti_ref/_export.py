@@ -14,12 +14,13 @@ from unittest.mock import patch
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _inductor, _tree
-from aoti_ref._contract import DIMS, FIXED, MODULE, EnumMember
+from aoti_ref import _attributes, _containers, _inductor, _tree
+from aoti_ref._contract import DIMS, FIXED, MODULE, PLACES, VALUES, EnumMember
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
 from aoti_ref._operators import broken_promises
+from aoti_ref._weights import LITERAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -60,7 +61,8 @@ def export(
         UnknownArgument: `dynamic` names an argument that there is not.
         BadRange: A range is none, or its example lies outside it.
         NotExportable: torch.export cannot follow the module, the call does not
-            fit its signature, or an operator breaks the promise of its fake kernel.
+            fit its signature, an operator breaks the promise of its fake kernel, or
+            the graph reads a tensor that containers of the module hold twice.
         NarrowedRange: The module's own conditions leave fewer sizes than asked.
     """
     name = type(module).__name__
@@ -92,12 +94,13 @@ def export(
     )
     try:
         with torch.no_grad(), _inductor.distinct_sizes(), _caches_kept(), bare:
-            program = torch.export.export(
-                module,
-                bound.args,
-                bound.kwargs,
-                dynamic_shapes=shapes(leaves, paths, places),
-            )
+            with _attributes.reads(module) as values:
+                program = torch.export.export(
+                    module,
+                    bound.args,
+                    bound.kwargs,
+                    dynamic_shapes=shapes(leaves, paths, places),
+                )
             broken = broken_promises(program, leaves)
     except AotiError:
         raise
@@ -105,6 +108,8 @@ def export(
         raise NotExportable(name, _first_lines(error)) from error
     if broken:
         raise NotExportable(name, broken)
+    program.graph_module.meta[PLACES] = _places(module, program)
+    program.graph_module.meta[VALUES] = values
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
     program.graph_module.meta[FIXED] = {
@@ -145,6 +150,22 @@ def _refuse_modes(module: nn.Module, name: str) -> None:
     for device in ("cpu", "cuda"):
         if torch.is_autocast_enabled(device):
             raise AutocastActive("export", device)
+
+
+def _places(
+    module: nn.Module, program: ExportedProgram
+) -> dict[str, _containers.Place]:
+    """Find where the literals of a program hang, if they hang in the module."""
+    literals = {n: t for n, t in program.constants.items() if n.startswith(LITERAL)}
+    found = _containers.places(module, literals)
+    for several in found.values():
+        if len(several) > 1:  # which of them the graph has read, nobody can tell
+            spelt = " and ".join(place.spell() for place in several)
+            raise NotExportable(
+                type(module).__name__,
+                f"{spelt} are one tensor without a name; register it as a buffer",
+            )
+    return {name: place for name, (place,) in found.items()}
 
 
 def _paths(arguments: Mapping[str, Any], module: str) -> list[str]:

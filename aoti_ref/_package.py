@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _inductor
+from aoti_ref import _containers, _inductor
 from aoti_ref._contract import (
     Contract,
     EnumMember,
@@ -49,6 +49,8 @@ def build(
     constants: Sequence[Constant],
     ties: Sequence[Sequence[str]],
     literals: Mapping[str, torch.Tensor],
+    values: Mapping[str, Any],
+    places: Mapping[str, _containers.Place],
     device: str,
 ) -> bytes:
     """Make the archive of a compiled graph.
@@ -59,6 +61,8 @@ def build(
         constants: What the graph needs.
         ties: Names of one and the same tensor, group by group.
         literals: Constants that no module holds, by name.
+        values: Plain values of the module that its code read, by name.
+        places: Where literals hang in containers of the module, by name.
         device: The type of the device that it was compiled for.
     """
     kept = [file for file in files if file.suffix != ".cpp"]
@@ -72,6 +76,8 @@ def build(
         "contract": _encode_contract(contract),
         "constants": [list(constant) for constant in constants],
         "ties": [list(group) for group in ties],
+        "values": dict(values),
+        "places": dict(places),
         "sha256": digests,
     }
     return _inductor.pack(kept, {_MANIFEST: json.dumps(manifest), **blobs})
@@ -100,6 +106,11 @@ class Package:
             for name, dtype, shape, stride, *rest in manifest["constants"]
         ]
         self.ties: list[list[str]] = manifest["ties"]
+        self.values: dict[str, Any] = manifest["values"]
+        self.places = {
+            name: _containers.Place(child, tuple((kind, key) for kind, key in steps))
+            for name, (child, steps) in manifest["places"].items()
+        }
         self.literals = {
             c.name: _tensor(members[_LITERALS + c.name], c)
             for c in self.constants
@@ -189,9 +200,10 @@ def _text(tensor: torch.Tensor) -> str:
 def _tensor(text: bytes, constant: Constant) -> torch.Tensor:
     dtype: torch.dtype = getattr(torch, constant.dtype)
     data = bytearray(base64.b64decode(text))
-    if not data:
-        return torch.empty(constant.shape, dtype=dtype)
-    return torch.frombuffer(data, dtype=dtype).reshape(constant.shape)
+    made = torch.empty_strided(constant.shape, constant.stride, dtype=dtype)
+    if data:
+        made.copy_(torch.frombuffer(data, dtype=dtype).reshape(constant.shape))
+    return made
 
 
 def _encode_contract(contract: Contract) -> dict[str, Any]:
@@ -211,6 +223,7 @@ def _encode_contract(contract: Contract) -> dict[str, Any]:
         "result": contract.result,
         "mutates_inputs": contract.mutates_inputs,
         "fixed": {n: _encode_value(ValueSpec(v)) for n, v in contract.fixed.items()},
+        "writes": contract.writes,
     }
 
 
@@ -265,4 +278,5 @@ def _decode_contract(found: dict[str, Any]) -> Contract:
         result=found["result"],
         mutates_inputs=found["mutates_inputs"],
         fixed={name: _decode_leaf(v).value for name, v in found["fixed"].items()},
+        writes=tuple(found["writes"]),
     )

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
+LITERAL = "lifted_tensor_"  # torch.export's name for a tensor written in code
+
+
 class Constant(NamedTuple):
     """A constant of a compiled graph.
 
@@ -52,6 +56,39 @@ def describe(
     return Constant(name, dtype, *layout, device, literal, tensor.device.type != device)
 
 
+class Memory(NamedTuple):
+    """What compiled code goes by when it reads a tensor."""
+
+    address: int
+    dtype: torch.dtype
+    device: torch.device
+    shape: torch.Size
+    stride: tuple[int, ...]
+
+    def bytes(self) -> tuple[int, int]:
+        """Give the first byte and the one after the last."""
+        if 0 in self.shape:
+            return self.address, self.address
+        steps = zip(self.shape, self.stride, strict=True)
+        last = sum((size - 1) * stride for size, stride in steps)
+        return self.address, self.address + (last + 1) * self.dtype.itemsize
+
+
+def memory(tensor: torch.Tensor) -> Memory:
+    """Note where a tensor's elements are."""
+    return Memory(
+        tensor.data_ptr(), tensor.dtype, tensor.device, tensor.shape, tensor.stride()
+    )
+
+
+def share(tensor: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether two tensors may have memory in common."""
+    (start, end), (begin, stop) = memory(tensor).bytes(), memory(other).bytes()
+    if tensor.is_meta or tensor.device != other.device:
+        return False
+    return start < stop and begin < end
+
+
 class Slot(NamedTuple):
     """The place in a module where a tensor hangs: a dict, and the key in it."""
 
@@ -85,13 +122,18 @@ def slots(module: nn.Module, names: Sequence[str]) -> dict[str, Slot]:
 
 
 def resolve(
-    module: nn.Module, constants: Sequence[Constant], *, offloaded: bool = False
+    module: nn.Module,
+    constants: Sequence[Constant],
+    others: Sequence[Fault] = (),
+    *,
+    offloaded: bool = False,
 ) -> dict[str, Slot]:
     """Find a tensor of `module` for every constant, and hold it to the graph.
 
     Args:
         module: The module whose tensors are to be bound.
         constants: What the graph needs; literals are passed over.
+        others: Faults that are known already, to be told with the rest.
         offloaded: Whether the weights are away and come back for the call, so that
             their present device says nothing.
 
@@ -105,22 +147,27 @@ def resolve(
     found = slots(module, [constant.name for constant in wanted])
     tensors = {name: slot.get() for name, slot in found.items()}
     faults = [
-        f
-        for constant in wanted
-        for f in _faults(constant, tensors, offloaded=offloaded)
+        *others,
+        *(
+            f
+            for constant in wanted
+            for f in faults_of(constant, tensors, offloaded=offloaded)
+        ),
     ]
     if faults:
-        raise WeightMismatch(type(module).__name__, len(wanted), tuple(faults))
+        total = len(wanted) + len(others)
+        raise WeightMismatch(type(module).__name__, total, tuple(faults))
     return found
 
 
-def _faults(
+def faults_of(
     constant: Constant, tensors: Mapping[str, torch.Tensor | None], *, offloaded: bool
 ) -> list[Fault]:
+    """Say why the tensor of its name cannot fill `constant`: nothing, if it can."""
     name, want, tensor = constant.name, constant.spell(), tensors.get(constant.name)
     if tensor is None:
         return [Fault("missing", name, f"wants {want}")]
-    if type(tensor) not in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer):
+    if type(tensor) not in PLAIN:
         return [Fault("type", name, f"wants {want}, found a {type(tensor).__name__}")]
     found = spell(tensor.dtype, tensor.shape)
     faults: list[Fault] = []
@@ -128,9 +175,15 @@ def _faults(
         faults.append(Fault("dtype", name, f"wants {want}, found {found}"))
     if tuple(tensor.shape) != constant.shape:
         faults.append(Fault("shape", name, f"wants {want}, found {found}"))
+    elif tensor.layout is not torch.strided:
+        detail = f"wants a strided tensor, found {tensor.layout}"
+        faults.append(Fault("layout", name, detail))
     elif not _same_layout(tensor, constant):
         detail = f"wants strides {constant.stride}, found {tuple(tensor.stride())}"
         faults.append(Fault("stride", name, detail))
+    if tensor.is_neg() or tensor.is_conj():  # a bit that compiled code does not read
+        detail = "wants its values in memory, found a negated or conjugated view"
+        faults.append(Fault("layout", name, detail))
     if constant.carried and tensor.is_inference():
         detail = "wants a tensor that counts its changes, found one of inference mode"
         faults.append(Fault("inference", name, detail))

@@ -45,9 +45,6 @@ STAGES: Mapping[str, str] = {
 
 # Chapters that are planned, beside those that SPEC.md has.
 PLANNED = (
-    "CST",
-    "RUN",
-    "DYN",
     "MEM",
     "PRC",
     "QNT",

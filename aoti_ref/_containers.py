@@ -1,0 +1,125 @@
+"""Tensors in lists, dicts and objects of a module, for which a graph has no name.
+
+torch.export takes them for literals of the code. Where one hangs is noted here, so
+that `apply` can bind what the module has in that place. A dict may be a memo that is
+filled as the module goes: where its key is missing, the literal stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from aoti_ref._weights import faults_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from aoti_ref._errors import Fault
+    from aoti_ref._weights import Constant
+
+_NESTING = 6  # how deep tensors are looked for in containers of containers
+_Step = tuple[str, Any]  # "attribute", "key" or "index", and which
+
+
+class Place(NamedTuple):
+    """A way to a tensor: the name of a child, and what to look up from there on."""
+
+    child: str
+    steps: tuple[_Step, ...]
+
+    def spell(self) -> str:
+        """Spell the way: `blocks.0.tables['rope']`."""
+        text = self.child
+        for kind, key in self.steps:
+            text += f".{key}" if kind == "attribute" else f"[{key!r}]"
+        return text.lstrip(".")
+
+    def get(self, module: nn.Module) -> torch.Tensor | None:
+        """Give the tensor that `module` has there."""
+        found: Any = module
+        try:
+            for name in filter(None, self.child.split(".")):
+                found = found._modules[name]
+            for kind, key in self.steps:
+                found = vars(found)[key] if kind == "attribute" else found[key]
+        except (AttributeError, LookupError, TypeError):
+            return None
+        return found if isinstance(found, torch.Tensor) else None
+
+    def optional(self) -> bool:
+        """Whether the tensor may be missing: it is remembered in a dict."""
+        return self.steps[-1][0] == "key"
+
+
+def places(
+    module: nn.Module, literals: Mapping[str, torch.Tensor]
+) -> dict[str, list[Place]]:
+    """Find the places in containers of `module` where a graph's literals hang."""
+    names = {t.data_ptr(): name for name, t in literals.items() if t.numel()}
+    found: dict[str, list[Place]] = {}
+    if not names:
+        return found
+    seen = {id(child) for child in module.modules()}
+    own = frozenset(vars(nn.Module()))
+    for child_name, child in module.named_modules():
+        for key, value in vars(child).items():
+            if key in own:
+                continue
+            for steps, tensor in _inside(value, (("attribute", key),), seen):
+                plain = tensor.layout is torch.strided
+                name = names.get(tensor.data_ptr()) if plain else None
+                if name is not None:
+                    found.setdefault(name, []).append(Place(child_name, steps))
+    return found
+
+
+def resolve(
+    module: nn.Module,
+    constants: Sequence[Constant],
+    places: Mapping[str, Place],
+    *,
+    offloaded: bool = False,
+) -> tuple[dict[str, torch.Tensor | None], list[Fault]]:
+    """Find what `module` has in `places`, and hold it to the graph.
+
+    Returns:
+        The tensors by the names of their constants, None where a literal is to
+        stand in; and what is missing or does not fit.
+    """
+    found = {name: place.get(module) for name, place in places.items()}
+    faults: list[Fault] = []
+    for constant in constants:
+        place = places.get(constant.name)
+        if place is not None and not (
+            place.optional() and found[constant.name] is None
+        ):
+            spoken = constant._replace(name=place.spell())
+            tensors = {spoken.name: found[constant.name]}
+            faults += faults_of(spoken, tensors, offloaded=offloaded)
+    return found, faults
+
+
+def _inside(
+    value: Any, steps: tuple[_Step, ...], seen: set[int]
+) -> Iterator[tuple[tuple[_Step, ...], torch.Tensor]]:
+    """Give the tensors in a container, or in the attributes of an object."""
+    if isinstance(value, type) or id(value) in seen or len(steps) > _NESTING:
+        return
+    for kind, key, item in _items(value):
+        further = (*steps, (kind, key))
+        if isinstance(item, torch.Tensor):
+            yield further, item
+        else:
+            yield from _inside(item, further, seen | {id(value)})
+
+
+def _items(value: Any) -> list[tuple[str, Any, Any]]:
+    if isinstance(value, dict):
+        return [("key", k, v) for k, v in value.items() if isinstance(k, (str, int))]
+    if isinstance(value, (list, tuple)):
+        return [("index", index, item) for index, item in enumerate(value)]
+    own = getattr(value, "__dict__", None)
+    return [("attribute", k, v) for k, v in own.items()] if type(own) is dict else []
