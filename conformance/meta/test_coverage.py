@@ -19,12 +19,12 @@ out = "it is no matter of a layer"
 
 [K1]
 title = "The third"
-later = "RUN"
+later = "SEC"
 because = "calls come later"
 
 [K2]
 title = "The fourth"
-later = "RUN"
+later = "SEC"
 """
 
 SPEC = """
@@ -36,10 +36,10 @@ It MUST hold.
 *Covers:* C1, K1
 """
 
-RUN = """
-## RUN calls
+SEC = """
+## SEC calls
 
-### RUN-01 The second claim
+### SEC-01 The second claim
 It MUST hold.
 *Why:* It is the second.
 *Covers:* K1, K2
@@ -62,8 +62,8 @@ def test_table_says_what_became_of_each_failure_mode() -> None:
         "| C1 | The first | CAP-01 |",
         "| C2 | The second | out of scope: it is no matter of a layer |",
         "| id | what goes wrong | clauses |",
-        "| K1 | The third | CAP-01; later: RUN (calls come later) |",
-        "| K2 | The fourth | later: RUN |",
+        "| K1 | The third | CAP-01; later: SEC (calls come later) |",
+        "| K2 | The fourth | later: SEC |",
     ]
 
 
@@ -74,10 +74,10 @@ def test_table_counts() -> None:
 
 
 def test_a_promise_that_was_kept_is_not_shown() -> None:
-    kept = checked(text=SPEC + RUN)
+    kept = checked(text=SPEC + SEC)
 
-    assert "| K1 | The third | CAP-01, RUN-01 |" in kept
-    assert "| K2 | The fourth | RUN-01 |" in kept
+    assert "| K1 | The third | CAP-01, SEC-01 |" in kept
+    assert "| K2 | The fourth | SEC-01 |" in kept
 
 
 @pytest.mark.parametrize(
@@ -87,13 +87,13 @@ def test_a_promise_that_was_kept_is_not_shown() -> None:
         ('title = "The first"', 'title = "The first"\nout = "x"', "covered by CAP-01"),
         ("[C1]", "[C3]", "CAP-01 covers C1, which failure_modes.toml does not have"),
         (
-            '"The fourth"\nlater = "RUN"',
+            '"The fourth"\nlater = "SEC"',
             '"The fourth"',
             "K2 (The fourth) has no clause",
         ),
-        ('"RUN"\nbecause', '"RAN"\nbecause', "no such chapter"),
-        ('"RUN"\nbecause', '"CAP"\nout = "x"\nbecause', "both `out` and `later`"),
-        ('later = "RUN"\nbecause', "because", "`because` without `later`"),
+        ('"SEC"\nbecause', '"SIC"\nbecause', "no such chapter"),
+        ('"SEC"\nbecause', '"CAP"\nout = "x"\nbecause', "both `out` and `later`"),
+        ('later = "SEC"\nbecause', "because", "`because` without `later`"),
         ("[K1]", "[Z1]", "Z1 is no id"),
         ("[K1]", "[Kx]", "Kx is no id"),
         ('title = "The third"\n', "", "K1 has no title"),
@@ -111,10 +111,10 @@ def test_what_does_not_fit_is_named(old: str, new: str, problem: str) -> None:
 
 def test_a_promise_that_was_broken_is_named() -> None:
     with pytest.raises(coverage.BrokenCoverage) as caught:
-        checked(text=SPEC + RUN.replace("K1, K2", "K1"))
+        checked(text=SPEC + SEC.replace("K1, K2", "K1"))
 
     assert caught.value.problems == (
-        "K2 (The fourth) is put off to RUN, which is written and does not cover it",
+        "K2 (The fourth) is put off to SEC, which is written and does not cover it",
     )
 
 
