@@ -12,12 +12,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from conformance import fuzz_board
 from conformance.judging import OUTCOMES
 from conformance.spec import BrokenSpec, chapters
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from conformance.fuzz_results import FuzzRun
     from conformance.results import Run
 
 # The worst first: it is the one that a clause is shown with.
@@ -47,9 +49,13 @@ _NARROWEST = 80
 
 
 def terminal(
-    runs: Sequence[Run], *, width: int | None = None, colour: bool = False
+    runs: Sequence[Run],
+    fuzzed: Sequence[FuzzRun] = (),
+    *,
+    width: int | None = None,
+    colour: bool = False,
 ) -> str:
-    """Draw the board of `runs` for a terminal `width` columns wide."""
+    """Draw the board of `runs` and fuzzes for a terminal `width` columns wide."""
     columns = width or max(shutil.get_terminal_size((100, 24)).columns, _NARROWEST)
     console = Console(
         file=io.StringIO(),
@@ -62,16 +68,20 @@ def terminal(
         _draw_run(console, run)
     if len(runs) > 1:
         console.print(_side_by_side(runs))
+    for fuzz in fuzzed:
+        console.print(fuzz_board.table(fuzz.tally, f"{fuzz.name}: fuzz"))
     file = console.file
     assert isinstance(file, io.StringIO)  # noqa: S101  # it is the one from above
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines())
 
 
-def markdown(runs: Sequence[Run]) -> str:
-    """Write the board of `runs` in Markdown."""
+def markdown(runs: Sequence[Run], fuzzed: Sequence[FuzzRun] = ()) -> str:
+    """Write the board of `runs` and fuzzes in Markdown."""
     parts = ["# Conformance\n"]
     if len(runs) > 1:
         parts.append(_markdown_side_by_side(runs))
+    if fuzzed:
+        parts.append(fuzz_board.markdown(fuzzed))
     for run in runs:
         parts.append(f"## {_cell(run.name)}\n\n{_environment(run)}\n")
         heads = ["chapter", *_seen(run)]

@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from conformance import fuzz, isolated
 from conformance.cache import PackageCache
+from conformance.fuzz_results import CRASHED, Case, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from conformance.adapter import Adapter
-    from conformance.fuzz import Case
 
-FORMAT = "aoti-conformance-fuzz/1"
 BATCH = 100
 _COMPILE_S = 900
 _CASE_S = 20  # a denoiser in float64, on a busy machine
-
-
-class Finding(NamedTuple):
-    """A case, and what became of it."""
-
-    case: Case
-    outcome: str
-    detail: str
 
 
 class Campaign:
@@ -86,28 +75,25 @@ class Campaign:
     def _judge(self, batch: list[Case]) -> list[Finding]:
         """Judge cases of one subject, in as many children as crashes ask for."""
         findings: list[Finding] = []
-        left = batch
-        while left:
-            told, ending = self._in_a_child(left)
-            findings += [
-                Finding(case, *outcome)
-                for case, outcome in zip(left, told, strict=False)
-                if outcome is not None
-            ]
+        while left := batch[len(findings) :]:
+            told, unjudged, ending = self._in_a_child(left)
+            findings += told
             if len(told) == len(left):
                 break
             if ending.kind == "broken":  # nothing but the suite can raise there
-                raise RuntimeError(f"{left[len(told)]}: {ending.text}")
-            findings.append(
-                Finding(left[len(told)], fuzz.CRASHED, ending.text.splitlines()[0])
-            )
-            left = left[len(told) + 1 :]
+                raise RuntimeError(f"{unjudged or left[0]}: {ending.text}")
+            case = unjudged or left[len(told)]
+            findings.append(Finding(case, CRASHED, ending.text.partition("\n")[0]))
         return findings
 
     def _in_a_child(
         self, cases: list[Case]
-    ) -> tuple[list[tuple[str, str] | None], isolated.Ending]:
-        """Judge `cases` until the end, or until the child's."""
+    ) -> tuple[list[Finding], Case | None, isolated.Ending]:
+        """Judge `cases` until the end, or until the child's.
+
+        Returns:
+            What was judged, the case that was begun after those, and the end.
+        """
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "told.jsonl"
             path.touch()
@@ -115,9 +101,16 @@ class Campaign:
                 lambda: _judge_all(self.adapter, self.root, self.seed, cases, path),
                 deadline_s=_COMPILE_S + _CASE_S * len(cases),
             )
-            lines = path.read_text().splitlines()
-        told = [json.loads(line) for line in lines]
-        return [None if found is None else tuple(found) for found in told], ending
+            lines = [json.loads(line) for line in path.read_text().splitlines()]
+        findings: list[Finding] = []
+        begun: Case | None = None
+        for line in lines:
+            if "begun" in line:
+                begun = Case(*line["begun"])
+            elif begun is not None:
+                findings.append(Finding(begun, *line["told"]))
+                begun = None
+        return findings, begun, ending
 
 
 def _twins(adapter: Adapter, root: Path, name: str, seed: int) -> Any:
@@ -128,77 +121,19 @@ def _twins(adapter: Adapter, root: Path, name: str, seed: int) -> Any:
 def _judge_all(
     adapter: Adapter, root: Path, seed: int, cases: list[Case], path: Path
 ) -> None:
-    """Judge cases one after the other, and write each verdict down at once."""
+    """Judge cases one after the other, and write each step down at once."""
     pair, call = _twins(adapter, root, cases[0].subject, seed)
     with path.open("a") as file:
-        for case in cases:
-            told = fuzz.judge(pair, call, case.kind, case.seed)
-            file.write(json.dumps(told) + "\n")
+
+        def note(line: dict[str, Any]) -> None:
+            file.write(json.dumps(line) + "\n")
             file.flush()
-            os.fsync(file.fileno())
 
-
-class Tally:
-    """Counts findings by perturbation and by subject."""
-
-    def __init__(self) -> None:
-        self.by_kind: dict[str, Counter[str]] = {}
-        self.by_subject: dict[str, Counter[str]] = {}
-
-    def add(self, finding: Finding) -> None:
-        """Count a finding."""
-        for table, name in (
-            (self.by_kind, finding.case.kind),
-            (self.by_subject, finding.case.subject),
-        ):
-            table.setdefault(name, Counter())[finding.outcome] += 1
-
-    @property
-    def total(self) -> Counter[str]:
-        """All findings by outcome."""
-        return sum(self.by_subject.values(), Counter())
-
-    @property
-    def clean(self) -> bool:
-        """Whether every call was equal, or refused for a reason."""
-        return not any(
-            self.total[outcome] for outcome in fuzz.OUTCOMES if outcome not in _CLEAN
-        )
-
-
-_CLEAN = (fuzz.EQUAL, fuzz.REFUSED)
-
-
-def write(
-    path: Path,
-    header: dict[str, Any],
-    findings: Sequence[Finding],
-    tally: Tally,
-    repeat: Callable[[Case], str],
-) -> None:
-    """Write a fuzz as JSON Lines: header, every finding that is not clean, counts."""
-    lines: list[dict[str, Any]] = [{"kind": "header", "format": FORMAT, **header}]
-    lines += [
-        {
-            "kind": "finding",
-            "subject": found.case.subject,
-            "perturbation": found.case.kind,
-            "outcome": found.outcome,
-            "detail": found.detail[:600],
-            "command": repeat(found.case),
-        }
-        for found in findings
-        if found.outcome not in _CLEAN
-    ]
-    lines.append(
-        {
-            "kind": "footer",
-            "counts": dict(tally.total),
-            "perturbations": {n: dict(c) for n, c in sorted(tally.by_kind.items())},
-            "subjects": {n: dict(c) for n, c in sorted(tally.by_subject.items())},
-        }
-    )
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+        for drawn in cases:
+            case, told = drawn, None
+            while told is None:
+                note({"begun": case})
+                told = fuzz.judge(pair, call, case.kind, case.seed)
+                # No kind of perturbation makes something of every call.
+                case = fuzz.another(case)
+            note({"told": told})

@@ -9,17 +9,11 @@ from typing import Any
 
 import click
 
-from conformance import __version__, spec
+from conformance import __version__, fuzz_results, spec
+from conformance.cli_fuzz import fuzz
 from conformance.collecting import CLAUSES
+from conformance.problems import Problem
 from conformance.results import BrokenResults, read
-
-EXIT_USAGE = 4  # pytest's own number for it
-
-
-class Problem(click.ClickException):
-    """What went wrong, in one sentence."""
-
-    exit_code = EXIT_USAGE
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,16 +31,18 @@ def report(files: tuple[Path, ...], markdown: Path | None) -> None:
     """Print the board of one or several results files, side by side."""
     from conformance import board  # rich takes its time
 
+    fuzzes = [path for path in files if fuzz_results.is_fuzz(path)]
     try:
-        runs = [read(path) for path in files]
+        runs = [read(path) for path in files if path not in fuzzes]
+        fuzzed = [fuzz_results.read(path) for path in fuzzes]
     except BrokenResults as error:
         raise Problem(str(error)) from error
     colour = sys.stdout.isatty()
-    click.echo(board.terminal(runs, colour=colour), color=colour)
+    click.echo(board.terminal(runs, fuzzed, colour=colour), color=colour)
     if markdown is None:
         return
     try:
-        markdown.write_text(board.markdown(runs), encoding="utf-8")
+        markdown.write_text(board.markdown(runs, fuzzed), encoding="utf-8")
     except OSError as error:
         raise Problem(f"--markdown={markdown}: cannot be written ({error})") from error
 
@@ -84,6 +80,9 @@ def run(arguments: tuple[str, ...]) -> None:
     import pytest  # the other commands do without
 
     sys.exit(pytest.main(["--pyargs", "conformance", *arguments]))
+
+
+main.add_command(fuzz)
 
 
 def tests_of(clause: str) -> list[str]:

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 import fixtures
 from conformance import pipelines
+from conformance.fuzz_results import EQUAL, FALSE, REFUSED, UNNAMED, WRONG, Case
 from conformance.models import blocks, calls
 from conformance.parity import assert_parity, assert_same_form, truth
 from conformance.perturb import KINDS, perturbed
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from conformance.adapter import Adapter, Dynamic
     from conformance.cache import PackageCache
 
-EQUAL, REFUSED = "equal", "refused"
-WRONG, UNNAMED, FALSE = "wrong", "unnamed", "refused a good one"
-CRASHED = "crashed"
-OUTCOMES = (EQUAL, REFUSED, FALSE, UNNAMED, WRONG, CRASHED)
 _CLOSE = 1e-6  # relative; well inside the margin of every dtype
 
 
@@ -37,15 +34,6 @@ class Subject(NamedTuple):
     module: nn.Module
     call: Any
     dynamic: Dynamic | None = None
-
-
-class Case(NamedTuple):
-    """One call of a fuzz; `number` and the seed of the fuzz give it again."""
-
-    number: int
-    subject: str
-    kind: str
-    seed: int
 
 
 class Told(NamedTuple):
@@ -88,9 +76,17 @@ def _denoiser(name: str) -> Callable[[int], Subject]:
 def plan(names: list[str], count: int, seed: int) -> Iterator[Case]:
     """Draw `count` cases, spread evenly over the subjects."""
     for number in range(count):
-        draw = random.Random(f"{seed} {number}")  # noqa: S311  # it is for repeating
-        kind, at = draw.choice(list(KINDS)), draw.randrange(2**31)
-        yield Case(number, names[number % len(names)], kind, at)
+        yield _drawn(names[number % len(names)], f"{seed} {number}")
+
+
+def another(case: Case) -> Case:
+    """Draw a case in the place of one that nothing can be made of."""
+    return _drawn(case.subject, f"{case.kind} {case.seed}")
+
+
+def _drawn(subject: str, text: str) -> Case:
+    draw = random.Random(text)  # noqa: S311  # it is for repeating
+    return Case(subject, draw.choice(list(KINDS)), draw.randrange(2**31))
 
 
 def twins(impl: Adapter, cache: PackageCache, subject: Subject) -> Pair:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -212,7 +213,9 @@ def _sparse(x: torch.Tensor, _draw: random.Random) -> torch.Tensor | None:
 def _quantised(x: torch.Tensor, _draw: random.Random) -> torch.Tensor | None:
     if x.dtype is not torch.float32:
         return None
-    return torch.quantize_per_tensor(x.cpu(), 0.1, 0, torch.qint8)
+    with warnings.catch_warnings():  # torch gives them up, and still takes them
+        warnings.simplefilter("ignore")
+        return torch.quantize_per_tensor(x.cpu(), 0.1, 0, torch.qint8)
 
 
 def _of_a_subclass(x: torch.Tensor, _draw: random.Random) -> torch.Tensor | None:

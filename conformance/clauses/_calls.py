@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from conformance import device, fuzz
+from conformance import device, fuzz, fuzz_results
 from conformance.adapter import Call
 from conformance.models import blocks, calls
 from conformance.models.blocks import normal
@@ -90,7 +90,11 @@ def assert_noticed_kind(twins: Pair, call: Any, kind: str, seed: int) -> None:
     """Assert that a perturbed call is answered as eager does, or refused."""
     __tracebackhide__ = True
     told = fuzz.judge(twins, call, kind, seed)
-    noticed = told is None or told.outcome in (fuzz.EQUAL, fuzz.REFUSED, fuzz.FALSE)
+    noticed = told is None or told.outcome in (
+        fuzz_results.EQUAL,
+        fuzz_results.REFUSED,
+        fuzz_results.FALSE,
+    )
     assert noticed, f"{kind}, seed {seed}: {told}"
 
 
@@ -98,7 +102,7 @@ def assert_clean(twins: Pair, call: Any, kind: str, seed: int) -> None:
     """Assert that a perturbed call is equal or refused, and accepted if it is good."""
     __tracebackhide__ = True
     told = fuzz.judge(twins, call, kind, seed)
-    clean = told is None or told.outcome in (fuzz.EQUAL, fuzz.REFUSED)
+    clean = told is None or told.outcome in (fuzz_results.EQUAL, fuzz_results.REFUSED)
     assert clean, f"{kind}, seed {seed}: {told}"
 
 

@@ -1,0 +1,202 @@
+"""The command `aoti-conformance fuzz`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from conformance.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.adapter import Adapter
+    from conformance.fuzz_results import Case, Finding, Tally
+
+EXIT_FOUND = 1
+_MOST_SHOWN = 20
+_WORKERS = min(os.cpu_count() or 1, 8)
+
+
+@click.command()
+@click.option("--impl", default="reference", show_default=True, help="Who is called.")
+@click.option(
+    "--calls",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many calls.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, help="For weights and for what is drawn."
+)
+@click.option(
+    "--subject", "subjects", multiple=True, help="Only this module; repeatable."
+)
+@click.option(
+    "--case",
+    type=(str, int),
+    metavar="PERTURBATION NUMBER",
+    help="Only this call, as a finding tells it.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write JSON Lines.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    default=_WORKERS,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Children at a time.",
+)
+@click.option(
+    "--device", default="cpu", show_default=True, help="Where: cpu, cuda, cuda:1."
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="AOTI_CACHE",
+    default=Path("~/.cache/aoti-conformance").expanduser(),
+    help="Compiled packages (default: $AOTI_CACHE or ~/.cache/aoti-conformance).",
+)
+def fuzz(
+    *,
+    impl: str,
+    calls: int,
+    seed: int,
+    subjects: tuple[str, ...],
+    case: tuple[str, int] | None,
+    output: Path | None,
+    jobs: int,
+    device: str,
+    cache: Path,
+) -> None:
+    """Make calls that are almost right, and count what became of them.
+
+    Every call must equal eager or be refused, in words; where eager raises, it must be
+    refused. The exit code is 0 if all were, 1 if not, 4 if nothing could be tried.
+    """
+    # torch, which these import, takes its time.
+    from conformance import campaign, fuzz, fuzz_results
+    from conformance import device as devices
+    from conformance.adapter import BadAdapter, load
+    from conformance.perturb import KINDS
+
+    known = fuzz.subjects()
+    _refuse_unknown("--subject", subjects, known)
+    _refuse_unknown("--case", case[:1] if case else (), KINDS)
+    if case and len(subjects) != 1:
+        raise Problem("--case wants one --subject, the one of the finding")
+    if output is not None and not os.access(output.absolute().parent, os.W_OK):
+        raise Problem(f"--output={output}: its folder cannot be written to")
+    try:
+        adapter = load(impl)
+    except BadAdapter as error:
+        raise Problem(f"--impl={impl}: {error}") from error
+    devices.choose(device)
+    names = list(subjects) or list(known)
+    drawn = (
+        [fuzz_results.Case(subjects[0], *case)]
+        if case
+        else list(fuzz.plan(names, calls, seed))
+    )
+    run = campaign.Campaign(adapter, cache, seed, jobs)
+    tally = fuzz_results.Tally()
+    findings = list(_shown(run.run(drawn), tally, len(drawn)))
+    _tell(tally, f"{adapter.info.name} {adapter.info.version}", run.not_compiled)
+    if not findings:
+        raise Problem(f"--impl={impl}: compiled none of {', '.join(names)}")
+
+    def repeat(found: Case) -> str:
+        options = ["--impl", impl, "--seed", str(seed), "--subject", found.subject]
+        if device != "cpu":
+            options += ["--device", device]
+        return shlex.join(
+            [
+                "aoti-conformance",
+                "fuzz",
+                *options,
+                "--case",
+                found.kind,
+                str(found.seed),
+            ]
+        )
+
+    _tell_findings(findings, repeat)
+    if output is not None:
+        header = _header(adapter, impl, seed, len(drawn), run.not_compiled)
+        try:
+            fuzz_results.write(output, header, findings, tally, repeat)
+        except OSError as error:
+            raise Problem(f"--output={output}: cannot be written ({error})") from error
+    sys.exit(0 if tally.clean else EXIT_FOUND)
+
+
+def _refuse_unknown(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise Problem(f"{option}={unknown[0]}: is none of {', '.join(known)}")
+
+
+def _shown(findings: Iterable[Finding], tally: Tally, total: int) -> Iterable[Finding]:
+    """Count findings as they come, with a bar on the standard error."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    for finding in track(
+        findings, "calls", total, console=console, disable=not console.is_terminal
+    ):
+        tally.add(finding)
+        yield finding
+
+
+def _tell(tally: Tally, name: str, not_compiled: dict[str, str]) -> None:
+    from rich.console import Console
+
+    from conformance.fuzz_board import table
+
+    width = max(shutil.get_terminal_size((100, 24)).columns, 100)
+    Console(highlight=False, width=width).print(table(tally, name))
+    for subject, reason in not_compiled.items():
+        click.echo(f"{subject} was not compiled: {reason}")
+
+
+def _tell_findings(findings: list[Finding], repeat: Any) -> None:
+    from conformance.fuzz_results import CLEAN
+
+    found = [finding for finding in findings if finding.outcome not in CLEAN]
+    for finding in found[:_MOST_SHOWN]:
+        first = finding.detail.partition("\n")[0]
+        click.echo(f"{finding.outcome}: {first}\n    {repeat(finding.case)}")
+    if len(found) > _MOST_SHOWN:
+        click.echo(f"and {len(found) - _MOST_SHOWN} more; --output keeps all")
+
+
+def _header(
+    adapter: Adapter, impl: str, seed: int, calls: int, not_compiled: dict[str, str]
+) -> dict[str, Any]:
+    from conformance.environment import describe
+
+    return {
+        "implementation": {
+            "name": adapter.info.name,
+            "version": adapter.info.version,
+            "adapter": impl,
+        },
+        "environment": describe(),
+        "calls": calls,
+        "seed": seed,
+        "not_compiled": not_compiled,
+        "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
