@@ -78,6 +78,21 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure: `-- overhead`, with the options of that program."""
+    names = sorted(
+        path.stem
+        for path in Path("benchmarks").glob("*.py")
+        if "__main__" in path.read_text(encoding="utf-8")
+    )
+    name, *options = session.posargs or [""]
+    if name not in names:
+        session.error(f"name one to run: {', '.join(names)}")
+    install(session, "-e", ".[bench]")
+    run(session, f"benchmarks.{name}", *options)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and the import rules (import-linter)."""
     session.install("-c", CONSTRAINTS, "ruff", "import-linter", silent=True)

@@ -148,11 +148,12 @@ class AppliedModel:
         if module.training:
             raise TrainingMode(type(module).__name__, ("",))
         inputs = self._check(args, kwargs)
-        binding = self._bind(module)
+        binding = self._binding
+        if binding is None or not binding.holds(module):
+            binding = self._bind(module)
         if binding.index is not None:
             self._refuse_elsewhere(inputs, binding.index)
-        faults = binding.shared(args, kwargs)
-        if faults:
+        if binding.written and (faults := binding.shared(args, kwargs)):
             raise BadCall(self._check.module, faults)
         return self._structured(binding.runner.run(inputs))
 
@@ -181,10 +182,7 @@ class AppliedModel:
         fitted(self.compiled.package, module, offloaded=offloaded)
 
     def _bind(self, module: nn.Module) -> Binding:
-        """Give a binding to the tensors that hang on the module now."""
-        binding = self._binding
-        if binding is not None and binding.holds(module):
-            return binding
+        """Bind to the tensors that hang on the module now, one thread for all."""
         with self._lock:
             if self._binding is None or not self._binding.holds(module):
                 package = self.compiled.package
@@ -193,15 +191,15 @@ class AppliedModel:
 
     def _structured(self, outputs: list[torch.Tensor]) -> Any:
         """Give flat outputs eager's structure, and Python numbers back their type."""
-        wanted = self._outputs
         leaves: list[Any] = []
-        for index, (want, found) in enumerate(zip(wanted, outputs, strict=True)):
+        for want, found in zip(self._outputs, outputs, strict=True):
             if isinstance(want, ValueSpec):
                 leaves.append(want.value)
             elif want is None:
                 leaves.append(found.item())
             elif found.dtype is not want:
-                detail = f"output {index} should be {want}, came as {found.dtype}"
+                name = f"output {len(leaves)}"
+                detail = f"{name} should be {want}, came as {found.dtype}"
                 raise BadResult(self._check.module, detail)
             else:
                 leaves.append(found)

@@ -71,10 +71,11 @@ def places(
     for name, value in wanted.items():
         path, _, key = name.rpartition(".")
         owner = children[path].__dict__ if path in children else {}
-        place = Place(owner, key, value)
-        found.append(place)
+        place, there = Place(owner, key, value), owner.get(key, _GONE)
+        # By identity, which is quicker, for what cannot change in its place.
+        fixed = place.holds() and isinstance(there, _SCALARS)
+        found.append(place._replace(value=there) if fixed else place)
         if not place.holds():
-            there = place.owner.get(key, _GONE)
             spelt = "none" if there is _GONE else spell_value(there)
             detail = f"wants {spell_value(value)}, found {spelt}"
             faults.append(Fault("value", name, detail))

@@ -102,7 +102,7 @@ class Binding:
         self._values, _ = _attributes.places(module, package.values)
         self.index = device.index if device.type == "cuda" else None
         contract = package.contract
-        self._written = (
+        self.written = (
             tensors
             if contract.mutates_inputs
             else {name: tensors[name] for name in contract.writes}
@@ -110,6 +110,7 @@ class Binding:
 
     def holds(self, module: nn.Module) -> bool:
         """Whether all that was bound hangs on `module` as it did."""
+        # Loops, not `all`: a generator costs more than what it would look at.
         if not self._children.unchanged():
             return False
         # An address alone may have been freed and given to a tensor of another type.
@@ -122,27 +123,27 @@ class Binding:
                 or tensor.stride() != stride
             ):
                 return False
-        return (
-            all(tensor._version == version for tensor, version in self._carried)
-            and all(place.holds() for place in self._values)
-            and all(
-                (now := place.get(module)) is then
-                and (now is None or memory(now) == at)
-                for place, then, at in self._nested
-            )
-        )
+        for tensor, version in self._carried:
+            if tensor._version != version:
+                return False
+        for place in self._values:
+            if not place.holds():
+                return False
+        for way, then, at in self._nested:
+            now = way.get(module)
+            if now is not then or (now is not None and memory(now) != at):
+                return False
+        return True
 
     def shared(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[Fault, ...]:
         """Find arguments in the memory of constants, where the graph writes to one."""
-        if not self._written:
-            return ()
         leaves = pytree.tree_leaves((args, kwargs))
         given = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         return tuple(
             Fault("alias", name, "the graph writes, and an argument has its memory")
-            for name, constant in self._written.items()
+            for name, constant in self.written.items()
             if any(share(constant, tensor) for tensor in given)
         )
 
