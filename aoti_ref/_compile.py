@@ -20,6 +20,8 @@ from aoti_ref._weights import LITERAL, PLAIN, describe
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_SAYS_WHERE = torch.ops.aten._assert_tensor_metadata.default
+
 
 class CompiledModel:
     """A compiled graph without weights, ready for `apply`.
@@ -200,7 +202,11 @@ def _carried_over(program: ExportedProgram, device: str) -> set[str]:
     for spec in program.graph_signature.input_specs:
         if spec.kind is InputKind.USER_INPUT or spec.target is None:
             continue
-        values = [user.meta.get("val") for user in nodes[spec.arg.name].users]
+        values = [
+            user.meta.get("val")
+            for user in nodes[spec.arg.name].users
+            if user.target is not _SAYS_WHERE
+        ]
         if all(
             isinstance(value, torch.Tensor) and value.device.type == device
             for value in values
@@ -217,6 +223,10 @@ def _move(graph: torch.fx.GraphModule, name: str, device: str) -> None:
     if key in owner._parameters:
         tensor = torch.nn.Parameter(tensor, requires_grad=False)
     setattr(owner, key, tensor)
+    for node in graph.graph.find_nodes(op="call_function", target=_SAYS_WHERE):
+        if node.args[0].target == name:  # it says where the tensor was
+            graph.graph.erase_node(node)
+    graph.recompile()
 
 
 def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
