@@ -69,8 +69,7 @@ class Campaign:
             return ""
 
         ending = isolated.run_forked(compile, deadline_s=_COMPILE_S)
-        last = (ending.text.strip().splitlines() or [ending.kind])[-1]
-        return "" if ending.kind == "answer" else last
+        return "" if ending.kind == "answer" else _reason(ending)
 
     def _judge(self, batch: list[Case]) -> list[Finding]:
         """Judge cases of one subject, in as many children as crashes ask for."""
@@ -111,6 +110,14 @@ class Campaign:
                 findings.append(Finding(begun, *line["told"]))
                 begun = None
         return findings, begun, ending
+
+
+def _reason(ending: isolated.Ending) -> str:
+    """Find the line that says what was raised, in the last traceback of a child."""
+    lines = [line for line in ending.text.strip().splitlines() if line]
+    heads = [at for at, line in enumerate(lines) if line.startswith("Traceback ")]
+    below = lines[heads[-1] + 1 :] if heads else lines
+    return next((line for line in below if not line.startswith(" ")), ending.kind)
 
 
 def _twins(adapter: Adapter, root: Path, name: str, seed: int) -> Any:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from conformance import isolated
 from conformance.problems import Problem
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def fuzz(
     Every call must equal eager or be refused, in words; where eager raises, it must be
     refused. The exit code is 0 if all were, 1 if not, 4 if nothing could be tried.
     """
+    isolated.prepare_environment()
     # torch, which these import, takes its time.
     from conformance import campaign, fuzz, fuzz_results
     from conformance import device as devices

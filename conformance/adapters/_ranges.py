@@ -46,16 +46,16 @@ def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
 def table(
     module: nn.Module, call: Any, dynamic: Dynamic | None
 ) -> dict[str, Any] | None:
-    """Spell ranges as `dynamic_shapes`, in which nested arguments stand in full.
+    """Spell ranges as `dynamic_shapes`, in which every argument stands in full.
 
-    torch refuses a None in the place of a container without ranges.
+    torch refuses a table that leaves an argument out, and a None in the place of a
+    container without ranges.
     """
     found = dims(dynamic)
     if found is None:
         return None
     given = inspect.signature(module.forward).bind(*call.args, **call.kwargs)
     for name, value in given.arguments.items():
-        nested = isinstance(value, (dict, list, tuple))
-        if nested and found.get(name) is None:
+        if found.get(name) is None:
             found[name] = pytree.tree_map(lambda _: None, value)
     return found

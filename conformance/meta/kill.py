@@ -96,7 +96,9 @@ def _complaint(output: str) -> str:
 
 def _told(ran: list[results.Result]) -> str:
     outcomes = sorted({result.outcome for result in ran})
-    return f"survived ({', '.join(outcomes) or 'no test ran'})"
+    messages = [result.message for result in ran if result.message]
+    why = f": {messages[0].splitlines()[0]}" if messages else ""
+    return f"survived ({', '.join(outcomes) or 'no test ran'}){why}"
 
 
 def _arguments(path: str, clause: str, cache: str, report: Path) -> list[str]:
@@ -132,6 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
     parser.add_argument("mutants", nargs="*", help="names; all of them by default")
     options = parser.parse_args(arguments)
+    isolated.prepare_environment()
     found = mutants()
     wanted = {
         path: entry
