@@ -139,6 +139,21 @@ def _environment(run: Run) -> str:
     return f"torch {torch}, Python {there['python']}, {there['cpus']} CPUs{gpus}{cut}"
 
 
+def _labels(runs: Sequence[Run]) -> list[str]:
+    """Name the columns: where two are of one name, by device and torch, too."""
+    names = [run.name for run in runs]
+    return [
+        f"{run.name}, {_device(run)}" if names.count(run.name) > 1 else run.name
+        for run in runs
+    ]
+
+
+def _device(run: Run) -> str:
+    there = run.header["environment"]
+    torch = there["versions"].get("torch", "none")
+    return f"{there.get('device', 'cpu')}, torch {torch}"
+
+
 def _seen(run: Run) -> list[str]:
     there = {result.outcome for result in run.results} | {"pass"}
     return [outcome for outcome in OUTCOMES if outcome in there]
@@ -199,9 +214,7 @@ def _compared(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def _side_by_side(runs: Sequence[Run]) -> Table:
-    table = Table(
-        "clause", *(run.name for run in runs), box=box.SIMPLE_HEAD, pad_edge=False
-    )
+    table = Table("clause", *_labels(runs), box=box.SIMPLE_HEAD, pad_edge=False)
     for name, *outcomes in _compared(runs):
         table.add_row(
             name,
@@ -211,7 +224,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
 
 
 def _markdown_side_by_side(runs: Sequence[Run]) -> str:
-    heads = ["clause", *(run.name for run in runs)]
+    heads = ["clause", *_labels(runs)]
     profiles = dict.fromkeys(profile for run in runs for profile in run.verdicts)
     verdicts = [[run.verdicts.get(profile) for run in runs] for profile in profiles]
     rows = [

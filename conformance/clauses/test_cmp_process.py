@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import gc
 import re
+import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,10 +17,11 @@ from conformance import device
 from conformance.adapter import Refused
 from conformance.clauses import _compiles
 from conformance.fresh import fresh_python
+from conformance.isolated import run_forked
 from conformance.models.blocks import seeded
-from conformance.models.compiling import Layer, on_memories, rows
+from conformance.models.compiling import Layer, Stamped, on_memories, rows
 from conformance.spec import clause
-from conformance.workbench import Pair, applied_copy, assert_agrees
+from conformance.workbench import Pair, applied_copy, assert_agrees, built
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -175,3 +178,20 @@ def test_an_exported_program_compiles_twice(impl: Adapter) -> None:
 
     torch.testing.assert_close(dict(module.state_dict()), before, rtol=0, atol=0)
     assert_agrees(Pair(module, applied_copy(impl, again, module)), rows())
+
+
+@clause("CMP-24", deadline_s=600)
+def test_two_processes_compile_one_graph_at_once(impl: Adapter) -> None:
+    stamp = time.time_ns()
+
+    def compile_and_call() -> None:
+        module = seeded(lambda: Stamped(stamp))
+        assert_agrees(built(impl, module, rows()), rows(seed=1))
+
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [
+            pool.submit(run_forked, compile_and_call, deadline_s=500) for _ in range(2)
+        ]
+    endings = [job.result() for job in jobs]
+
+    assert [ending.kind for ending in endings] == ["answer"] * 2, endings

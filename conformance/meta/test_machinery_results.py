@@ -221,6 +221,19 @@ def test_board_shows_runs_side_by_side() -> None:
     assert r"| CAP-02 | fail | so\|so |" in marked
 
 
+def test_columns_of_one_name_are_told_apart() -> None:
+    there = {**HEADER["environment"], "device": "cuda"}
+    one, other = small_run("pass"), small_run("pass")
+    other.header = {**HEADER, "environment": there}
+
+    marked = board.markdown([one, other])
+
+    assert (
+        "| clause | small 1.0, cpu, torch 2.13.0 | small 1.0, cuda, torch 2.13.0 |"
+        in marked
+    )
+
+
 def test_report_prints_the_board_and_writes_markdown(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", small_run("pass", "fail"))
     target = tmp_path / "board.md"

@@ -118,3 +118,17 @@ def _pads(compiled: Any, folder: Path) -> None:
 
 
 CMP_22 = _sharing(mutant("CMP-22", save=_pads))
+
+
+# CMP-24: the files of a compile have one name for all processes.
+def _in_one_place(exported: Any, *, options: Options = None) -> Any:
+    """Stumble over the file that another process is writing meanwhile."""
+    path = Path(tempfile.gettempdir()) / f"all_children_of_{os.getppid()}.pt2"
+    with path.open("x"):
+        try:
+            return reference.compile(exported, options=options)
+        finally:
+            path.unlink()
+
+
+CMP_24 = mutant("CMP-24", compile=_in_one_place)
