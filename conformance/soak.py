@@ -120,7 +120,7 @@ class _Executioner:
         self._timer.join()
 
     def _strike(self) -> None:
-        for pid in _children():
+        for pid in _children(dead=False):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 self.hit = True
@@ -151,11 +151,12 @@ def _segments() -> set[Path]:
     return set(Path("/dev/shm").iterdir())  # noqa: S108
 
 
-def _children() -> Iterator[int]:
+def _children(*, dead: bool = True) -> Iterator[int]:
     for entry in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             stat = (entry / "stat").read_text(encoding="utf-8").rpartition(")")[2]
-            if int(stat.split()[1]) == os.getpid():
+            state, parent = stat.split()[:2]
+            if int(parent) == os.getpid() and (dead or state != "Z"):
                 yield int(entry.name)
 
 

@@ -163,7 +163,7 @@ def starts_of_cuda(adapter: str, folder: str, seed: int) -> dict[str, Any]:
         patch.object(torch._C, "_cuda_init", recording("_cuda_init"), create=True),
     ):
         impl: Any = load(adapter)
-        module = blocks.seeded(applying.Kinds, seed)
+        module = blocks.seeded(applying.Noisy, seed)
         impl.export(module, applying.kinds_call())
         packages: Packages = impl
         impl.apply(packages.load(Path(folder)), module)
@@ -176,7 +176,7 @@ def starts_of_cuda(adapter: str, folder: str, seed: int) -> dict[str, Any]:
 
 
 def answered_in_a_spawned_process(module: nn.Module, seed: int, path: str) -> None:
-    """Call a Kinds that came as an argument; write down its answer."""
+    """Call a Noisy that came as an argument; write down its answer."""
     torch.set_num_threads(1)
     with torch.no_grad():
         answer = module(*applying.kinds_call(seed).args).tolist()

@@ -160,7 +160,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_jobs_leave_no_files(
     impl: Workers, cache: PackageCache, temporary: Path, seed: int
 ) -> None:
-    module = blocks.seeded(applying.Kinds, seed)
+    module = blocks.seeded(applying.Noisy, seed)
     twins = pair(impl, cache, module, applying.kinds_call())
     call = _workers.compiled_call(twins.applied, *applying.kinds_call().args)
     before = _workers.files(temporary)
@@ -257,11 +257,11 @@ def test_a_model_made_in_a_job_serves_the_next(
     call = applying.kinds_call(1)
 
     def make() -> Any:
-        module = blocks.seeded(applying.Kinds, seed)
+        module = blocks.seeded(applying.Noisy, seed)
         return cache.compiled(module, applying.kinds_call())
 
     def use(model: Any) -> torch.Tensor:
-        module = blocks.seeded(applying.Kinds, seed + 1)
+        module = blocks.seeded(applying.Noisy, seed + 1)
         impl.apply(model, module)
         answer: torch.Tensor = _workers.compiled_call(module, *call.args)()
         return answer.cpu()
@@ -269,7 +269,7 @@ def test_a_model_made_in_a_job_serves_the_next(
     compiled = impl.worker(make)()
     answers = [impl.worker(use)(compiled), impl.worker(lambda: use(compiled))()]
 
-    wanted = blocks.seeded(applying.Kinds, seed + 1)(*call.args).cpu()
+    wanted = blocks.seeded(applying.Noisy, seed + 1)(*call.args).cpu()
     for answer in [*answers, use(compiled)]:
         torch.testing.assert_close(answer, wanted)
 

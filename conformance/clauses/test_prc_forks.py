@@ -45,7 +45,7 @@ def test_a_forked_child_calls_what_it_inherits(
     impl: Adapter, cache: PackageCache, seed: int, calls_before: int
 ) -> None:
     x = applying.kinds_call(1).args[0]
-    module = blocks.seeded(applying.Kinds, seed)
+    module = blocks.seeded(applying.Noisy, seed)
     applied = pair(impl, cache, module, applying.kinds_call()).applied
     for _ in range(calls_before):
         applied(x + 1)
@@ -58,8 +58,8 @@ def test_a_child_forked_during_a_first_call_answers(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:
     x = applying.kinds_call(1).args[0]
-    module = blocks.seeded(applying.Kinds, seed)
-    source, pauses = blocks.seeded(applying.Kinds, seed), random.Random(seed)  # noqa: S311
+    module = blocks.seeded(applying.Noisy, seed)
+    source, pauses = blocks.seeded(applying.Noisy, seed), random.Random(seed)  # noqa: S311
     sys.setswitchinterval(1e-6)
 
     for _ in range(12):
@@ -88,7 +88,7 @@ def test_a_child_that_drops_a_model_leaves_its_files(
     impl: Adapter, cache: PackageCache, temporary: Path, seed: int
 ) -> None:
     x = applying.kinds_call(1).args[0]
-    module = blocks.seeded(applying.Kinds, seed)
+    module = blocks.seeded(applying.Noisy, seed)
     held = [pair(impl, cache, module, applying.kinds_call()).applied]
     held[0](x)
     gc.collect()
@@ -113,13 +113,13 @@ def test_children_killed_in_mid_load_do_no_harm(
     impl: Adapter, cache: PackageCache, temporary: Path, seed: int
 ) -> None:
     x = applying.kinds_call(1).args[0]
-    module = blocks.seeded(applying.Kinds, seed)
+    module = blocks.seeded(applying.Noisy, seed)
     applied = pair(impl, cache, module, applying.kinds_call()).applied
     applied(x)
     before = _workers.files(temporary)
 
     def load_and_call() -> torch.Tensor:
-        source = blocks.seeded(applying.Kinds, seed)
+        source = blocks.seeded(applying.Noisy, seed)
         answer: torch.Tensor = pair(impl, cache, source, applying.kinds_call()).applied(
             x
         )
@@ -137,7 +137,7 @@ def test_children_killed_in_mid_load_do_no_harm(
 def test_a_parent_does_not_start_cuda(
     impl: Packages, cache: PackageCache, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
-    module = blocks.seeded(applying.Kinds, seed).cpu()
+    module = blocks.seeded(applying.Noisy, seed).cpu()
     call = applying.kinds_call()
     compiled = cache.compiled(module, call._replace(args=(call.args[0].cpu(),)))
     impl.save(compiled, tmp_path)
@@ -179,7 +179,7 @@ def _spawned(module: torch.nn.Module, seed: int, path: Path) -> Any:
 def test_a_spawned_process_calls_what_it_is_given(
     impl: Adapter, cache: PackageCache, tmp_path: Path, seed: int
 ) -> None:
-    module = blocks.seeded(applying.Kinds, seed)
+    module = blocks.seeded(applying.Noisy, seed)
     applied = pair(impl, cache, module, applying.kinds_call()).applied
     want, path = module(*applying.kinds_call(seed).args), tmp_path / "answer"
 

@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def kinds(impl: Workers, cache: PackageCache, seed: int) -> Pair:
-    module = blocks.seeded(applying.Kinds, seed)
+def twins(impl: Workers, cache: PackageCache, seed: int) -> Pair:
+    module = blocks.seeded(applying.Noisy, seed)
     return pair(impl, cache, module, applying.kinds_call())
 
 
 @clause("PRC-01")
 def test_a_job_calls_an_applied_module_as_eager_does(
-    impl: Workers, kinds: Pair
+    impl: Workers, twins: Pair
 ) -> None:
     x = applying.kinds_call(1).args[0]
-    job = impl.worker(_workers.compiled_call(kinds.applied, x))
+    job = impl.worker(_workers.compiled_call(twins.applied, x))
 
-    torch.testing.assert_close(job(), kinds.eager(x))
+    torch.testing.assert_close(job(), twins.eager(x))
 
 
 @clause("PRC-01")
-def test_what_a_job_writes_stays_in_it(impl: Workers, kinds: Pair) -> None:
+def test_what_a_job_writes_stays_in_it(impl: Workers, twins: Pair) -> None:
     x, noted = torch.ones(3), [os.getpid()]
-    weights = kinds.applied.get_parameter("first.weight")
+    weights = twins.applied.get_parameter("proj.weight")
     before = weights.clone()
 
     def writes(y: torch.Tensor) -> tuple[list[int], float]:

@@ -40,6 +40,9 @@ def in_the_child(wrap: Wrap) -> Any:
     """Make workers as the reference does, of functions that `wrap` calls there."""
 
     def worker(function: Job, **options: Any) -> Job:
+        if inspect.isgeneratorfunction(function):
+            return reference.worker(function, **options)
+
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             return wrap(function, args, kwargs)
