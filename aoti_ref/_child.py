@@ -17,7 +17,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref import _wire
-from aoti_ref._errors import WorkerDied, WorkerTimedOut
+from aoti_ref._errors import NotSendable, WorkerDied, WorkerTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,13 @@ class Child:
             with warnings.catch_warnings():
                 # The child takes no lock that a thread of its parent may hold.
                 warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
-                self.pid = os.fork()
+                try:
+                    self.pid = os.fork()
+                except OSError:
+                    for file in (theirs, mine, self._requests, self._answers):
+                        os.close(file)
+                    _ours.difference_update((self._requests, self._answers))
+                    raise
             if self.pid == 0:
                 serve(theirs, mine)  # it does not return
                 os._exit(70)
@@ -76,10 +82,15 @@ class Child:
         """Send a request.
 
         Raises:
+            NotSendable: The request cannot be pickled.
             WorkerDied, WorkerTimedOut: It ended, by itself or by its limit.
         """
         try:
-            _wire.send(self._requests, _wire.pack(request), self._wait)
+            packed = _wire.pack(request)
+        except Exception as error:
+            raise NotSendable(self.name, "argument", repr(error)) from error
+        try:
+            _wire.send(self._requests, packed, self._wait)
         except (BrokenPipeError, EOFError):
             raise self._death() from None
 

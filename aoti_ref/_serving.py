@@ -95,7 +95,6 @@ def serve(
         _stand_alone()
         server = _Server(function, answers)
         server.inbox.put((first,))
-        server.until = _after(first.limit_s)
         context = contextvars.copy_context()
         work = threading.Thread(target=context.run, args=(server.work,), daemon=True)
         work.start()
@@ -125,15 +124,13 @@ class _Server:
 
         with suppress(EOFError):
             while True:
-                request = _wire.unpack(_wire.receive(requests, wait))
-                if isinstance(request[0], Call):
-                    self.until = _after(request[0].limit_s)
-                self.inbox.put(request)
+                self.inbox.put(_wire.unpack(_wire.receive(requests, wait)))
 
     def work(self) -> None:
         """Answer calls, one after the other."""
         while True:
             (call,) = self.inbox.get()
+            self.until = _after(call.limit_s)
             try:
                 self._call(call)
             except SystemExit as leaving:

@@ -7,7 +7,7 @@ import inspect
 import os
 import traceback
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -126,18 +126,17 @@ class _Task:
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Generator[Any, Any, Any]:
         """Run the generator function in a child, and give its items as they come."""
-        child = self._start(args, kwargs)
+        child, left = self._start(args, kwargs), False
         with _or_killed(child):
             kind, value = self._opened(child, child.answer())
-            while kind == _serving.ITEM:
+            while kind == _serving.ITEM and not left:
+                sent = None
                 try:
                     sent = yield value
                 except GeneratorExit:
+                    left = True
                     child.limit(_CLOSING_S)
-                    child.ask(False, None)
-                    self._conclude(child, *self._opened(child, child.answer()))
-                    raise
-                child.ask(True, sent)
+                child.ask(not left, sent)
                 kind, value = self._opened(child, child.answer())
         return self._conclude(child, kind, value)
 
@@ -230,6 +229,8 @@ def _seconds(
 
 _cuda_start: list[str] = []  # where CUDA was started, if it was after the first task
 _watching: list[bool] = []
+_DRIVER = "/dev/nvidia-uvm"
+_ASKING = "a call of the driver, such as torch.cuda.is_available() without NVML"
 
 
 def _watch_cuda() -> None:
@@ -252,3 +253,14 @@ def _note_cuda_start() -> None:
 def _refuse_cuda(name: str) -> None:
     if _inductor.cuda_started():
         raise CudaInParent(name, _cuda_start[0] if _cuda_start else "")
+    # Counting the devices is enough to spoil the driver for every child.
+    if _holds_driver():
+        raise CudaInParent(name, _ASKING)
+
+
+def _holds_driver() -> bool:
+    for descriptor in Path("/proc/self/fd").glob("*"):
+        with suppress(OSError):  # the one that lists them is gone
+            if str(descriptor.readlink()) == _DRIVER:
+                return True
+    return False

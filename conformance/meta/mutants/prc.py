@@ -286,8 +286,6 @@ PRC_13_words = mutant("PRC-13", worker=around_calls(_wordless))
 
 # PRC-15: the thread that forked does the work.
 class _SameThread:
-    """Runs its target where it is started."""
-
     def __init__(self, target: Job, args: tuple[Any, ...], **_options: Any) -> None:
         self.start = functools.partial(target, *args)
 

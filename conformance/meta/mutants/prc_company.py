@@ -6,11 +6,11 @@ import atexit
 import copy
 import os
 import shutil
+import subprocess
 import tempfile
 import threading
 import time
 import weakref
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
