@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from conformance.adapter import Workers
     from conformance.cache import PackageCache
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")  # a parent starts no CUDA
+
 
 @clause("PRC-09")
 def test_a_job_in_a_job_runs_in_its_process(impl: Workers) -> None:
@@ -264,12 +266,12 @@ def test_a_model_made_in_a_job_serves_the_next(
         module = blocks.seeded(applying.Noisy, seed + 1)
         impl.apply(model, module)
         answer: torch.Tensor = _workers.compiled_call(module, *call.args)()
-        return answer.cpu()
+        return answer
 
     compiled = impl.worker(make)()
     answers = [impl.worker(use)(compiled), impl.worker(lambda: use(compiled))()]
 
-    wanted = blocks.seeded(applying.Noisy, seed + 1)(*call.args).cpu()
+    wanted = blocks.seeded(applying.Noisy, seed + 1)(*call.args)
     for answer in [*answers, use(compiled)]:
         torch.testing.assert_close(answer, wanted)
 
@@ -278,7 +280,7 @@ def test_a_model_made_in_a_job_serves_the_next(
 @pytest.mark.parametrize("reuse", [False, True])
 def test_a_job_computes_though_its_parent_did(impl: Workers, *, reuse: bool) -> None:
     torch.set_num_threads(2)
-    x = blocks.normal(700, 700).cpu()
+    x = blocks.normal(700, 700)
     wanted = (x @ x).softmax(-1)
 
     job = impl.worker(lambda: (x @ x).softmax(-1), duration_s=30, reuse=reuse)

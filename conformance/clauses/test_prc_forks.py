@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from conformance.adapter import Adapter, Packages
     from conformance.cache import PackageCache
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")  # a fork survives no CUDA
+
 
 def _in_a_child(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
     """Call an applied module in a forked child, within 30 s."""
@@ -125,8 +127,8 @@ def test_children_killed_in_mid_load_do_no_harm(
         )
         return answer
 
-    for number in range(8):
-        _workers.ended_after(load_and_call, 0.004 * (number + 1))
+    for number in range(16):
+        _workers.ended_after(load_and_call, 0.005 * (number + 1))
 
     assert _workers.files(temporary) >= before
     torch.testing.assert_close(applied(x), module(x))
@@ -137,15 +139,11 @@ def test_children_killed_in_mid_load_do_no_harm(
 def test_a_parent_does_not_start_cuda(
     impl: Packages, cache: PackageCache, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
-    module = blocks.seeded(applying.Noisy, seed).cpu()
-    call = applying.kinds_call()
-    compiled = cache.compiled(module, call._replace(args=(call.args[0].cpu(),)))
-    impl.save(compiled, tmp_path)
+    module = blocks.seeded(applying.Noisy, seed)
+    impl.save(cache.compiled(module, applying.kinds_call()), tmp_path)
 
     task = "conformance.clauses._workers:starts_of_cuda"
-    done = fresh_python(
-        task, adapter_name, str(tmp_path), seed, env={"AOTI_DEVICE": "cpu"}
-    )
+    done = fresh_python(task, adapter_name, str(tmp_path), seed)
 
     assert done.value == {"asked": [], "started": False, "held": []}
 
@@ -186,4 +184,4 @@ def test_a_spawned_process_calls_what_it_is_given(
     for code in unless_refused(lambda: _spawned(applied, seed, path)):
         assert code == 0
         found = torch.tensor(pickle.loads(path.read_bytes()))  # noqa: S301  # our own
-        torch.testing.assert_close(found, want.cpu())
+        torch.testing.assert_close(found, want)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from conformance.adapter import Workers
     from conformance.cache import PackageCache
 
+pytestmark = pytest.mark.usefixtures("on_the_cpu")  # a parent starts no CUDA
+
 
 @pytest.fixture
 def twins(impl: Workers, cache: PackageCache, seed: int) -> Pair:

@@ -226,7 +226,7 @@ def _locking() -> Change:
 
     def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
         os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
-        time.sleep(0.02)
+        time.sleep(0.1)
         lock.unlink()
         return answer(*args, **kwargs)
 
