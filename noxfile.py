@@ -67,6 +67,13 @@ def mutants(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Run 200 jobs in a row, kill 20 of them, and count what is left."""
+    install(session, "-e", ".[test]")
+    run(session, "conformance.soak", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run every clause on the GPU of this machine (`--no-venv` keeps its torch)."""
     install(session, "-e", ".[gpu]")

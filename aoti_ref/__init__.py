@@ -24,7 +24,9 @@ from aoti_ref._errors import BadCall as BadCall
 from aoti_ref._errors import BadRange as BadRange
 from aoti_ref._errors import BadResult as BadResult
 from aoti_ref._errors import BrokenPackage as BrokenPackage
+from aoti_ref._errors import ChildTraceback as ChildTraceback
 from aoti_ref._errors import ConflictingOption as ConflictingOption
+from aoti_ref._errors import CudaInParent as CudaInParent
 from aoti_ref._errors import Fault as Fault
 from aoti_ref._errors import HookedModule as HookedModule
 from aoti_ref._errors import NarrowedRange as NarrowedRange
@@ -32,8 +34,13 @@ from aoti_ref._errors import NeverCalled as NeverCalled
 from aoti_ref._errors import NotApplied as NotApplied
 from aoti_ref._errors import NotCompilable as NotCompilable
 from aoti_ref._errors import NotExportable as NotExportable
+from aoti_ref._errors import NotSendable as NotSendable
+from aoti_ref._errors import TaskFailed as TaskFailed
 from aoti_ref._errors import TrainingMode as TrainingMode
 from aoti_ref._errors import UnknownArgument as UnknownArgument
 from aoti_ref._errors import UnknownOption as UnknownOption
 from aoti_ref._errors import WeightMismatch as WeightMismatch
+from aoti_ref._errors import WorkerDied as WorkerDied
+from aoti_ref._errors import WorkerTimedOut as WorkerTimedOut
 from aoti_ref._export import export as export
+from aoti_ref._worker import gpu_task as gpu_task

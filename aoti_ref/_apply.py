@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import threading
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _tree
+from aoti_ref import _forks, _tree
 from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
@@ -116,7 +115,7 @@ class AppliedModel:
             out if isinstance(out, ValueSpec) else getattr(torch, out, None)
             for out in self._contract.outputs
         ]
-        self._lock = threading.Lock()
+        self._lock = _forks.lock(self)
         self._binding: Binding | None = None
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from torch.fx.experimental import proxy_tensor
 from torch.utils._sympy.printers import PythonPrinter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 OUTPUT = "aot_inductor.output_path"
 
@@ -117,6 +117,32 @@ def conditions(size: torch.SymInt, symbols: set[str]) -> list[str]:
         if len(names) > 1 and names <= symbols:
             texts.append(PythonPrinter().doprint(condition))
     return texts
+
+
+def cuda_started() -> bool:
+    """Whether this process, or the one that it was forked from, has started CUDA."""
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return bool(started or torch.cuda._is_in_bad_fork())
+
+
+def on_cuda_start(note: Callable[[], None]) -> None:
+    """Have `note` called by what starts CUDA in this process; start nothing."""
+    torch.cuda._lazy_call(note)  # type: ignore[no-untyped-call]
+
+
+def untyped(storage: Any) -> tuple[torch.UntypedStorage, torch.dtype | None]:
+    """Give the bytes under a storage, and its dtype if it has one."""
+    if isinstance(storage, torch.UntypedStorage):
+        return storage, None
+    return storage._untyped_storage, storage.dtype
+
+
+def typed(storage: torch.UntypedStorage, dtype: torch.dtype | None) -> Any:
+    """Undo `untyped`."""
+    if dtype is None:
+        return storage
+    kind: Any = torch.storage.TypedStorage
+    return kind(wrap_storage=storage, dtype=dtype, _internal=True)
 
 
 def compiler_missing(error: BaseException) -> bool:

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import tempfile
-import threading
 import weakref
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _containers, _inductor
+from aoti_ref import _containers, _forks, _inductor
 from aoti_ref._contract import (
     Contract,
     EnumMember,
@@ -119,7 +118,7 @@ class Package:
         self._files = {
             n: d for n, d in members.items() if not n.startswith("aoti_ref/")
         }
-        self._lock = threading.Lock()
+        self._lock = _forks.lock(self)
         self._library: Path | None = None
 
     def library(self) -> Path:

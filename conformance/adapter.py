@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -34,7 +34,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "regional": (),
     "variants": (),
     "kernels": (),
-    "worker": (),
+    "worker": ("worker",),  # run functions in short-lived forked processes
     "hub": (),
 }
 
@@ -158,6 +158,23 @@ class Restores(Adapter, Protocol):
 
     def restore(self, module: nn.Module) -> None:
         """Undo `apply`: the module runs its own Python again."""
+
+
+class Workers(Adapter, Protocol):
+    """Capability `worker`."""
+
+    def worker(
+        self,
+        function: Callable[..., Any],
+        *,
+        duration_s: float | None = None,
+        reuse: bool = False,
+    ) -> Callable[..., Any]:
+        """Make `function`, perhaps of a generator, run in a forked child.
+
+        What it returns raises the implementation's own errors, as an applied
+        module does.
+        """
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance import device
 from conformance.suite import SUITE
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def adapter_name(request: pytest.FixtureRequest) -> str:
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of everything random, from `--aoti-seed`."""
     return int(request.config.getoption("aoti_seed"))
+
+
+@pytest.fixture
+def on_the_cpu() -> None:
+    """Keep this test's modules off the GPU, whatever `--aoti-device` says."""
+    device.choose("cpu")  # the test has a process of its own
 
 
 @pytest.fixture

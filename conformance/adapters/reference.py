@@ -11,7 +11,7 @@ from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from torch import nn
@@ -32,7 +32,7 @@ info = Info(
     packages=("aoti_ref",),
     cacheable=True,
 )
-capabilities = frozenset({"calls", "dynamic", "package", "restore"})
+capabilities = frozenset({"calls", "dynamic", "package", "restore", "worker"})
 
 _FILE = "package.pt2"
 
@@ -85,3 +85,12 @@ def save(compiled: Any, folder: Path) -> None:
 @_refusals()
 def load(folder: Path) -> Any:
     return aoti_ref.load(folder / _FILE)
+
+
+def worker(
+    function: Callable[..., Any],
+    *,
+    duration_s: float | None = None,
+    reuse: bool = False,
+) -> Callable[..., Any]:
+    return aoti_ref.gpu_task(function, duration=duration_s, reuse=reuse)

@@ -1,5 +1,5 @@
 """Give clause tests their fixtures."""
 
-from conformance.fixtures import adapter_name, cache, impl, seed
+from conformance.fixtures import adapter_name, cache, impl, on_the_cpu, seed
 
-__all__ = ["adapter_name", "cache", "impl", "seed"]
+__all__ = ["adapter_name", "cache", "impl", "on_the_cpu", "seed"]

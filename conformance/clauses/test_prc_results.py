@@ -1,0 +1,104 @@
+"""Chapter PRC: what comes back from a job, and what cannot."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from conformance.clauses import _workers
+from conformance.models import blocks, jobs
+from conformance.spec import clause
+from conformance.workbench import refuses
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from conformance.adapter import Workers
+
+pytestmark = pytest.mark.usefixtures("on_the_cpu")  # a parent starts no CUDA
+
+
+@clause("PRC-07")
+def test_a_large_result_comes_back_whole(impl: Workers, seed: int) -> None:
+    before = _workers.belongings().segments
+
+    result = impl.worker(lambda: blocks.normal(16 * 2**20, seed=seed))()
+
+    assert _workers.belongings().segments == before
+    assert torch.equal(result, blocks.normal(16 * 2**20, seed=seed))
+
+
+@clause("PRC-07")
+def test_a_result_keeps_its_structure(impl: Workers) -> None:
+    def paint() -> tuple[jobs.Pictures, int]:
+        rows = torch.arange(12, dtype=torch.bfloat16).view(3, 4)
+        images = [rows, rows.t(), torch.tensor([True]), torch.empty(0, 3)]
+        return jobs.Pictures(images, rows, {"seed": (1, None), "dtype": rows.dtype}), 3
+
+    (pictures, count), (wanted, _) = impl.worker(paint)(), paint()
+
+    assert count == 3
+    assert type(pictures) is jobs.Pictures
+    assert pictures.facts == wanted.facts
+    for found, image in zip(pictures.images, wanted.images, strict=True):
+        assert torch.equal(found, image)
+        assert (found.dtype, found.stride()) == (image.dtype, image.stride())
+
+
+@clause("PRC-07")
+def test_a_result_keeps_what_shares_memory(impl: Workers) -> None:
+    def paint() -> jobs.Pictures:
+        rows = torch.zeros(3, 4)
+        return jobs.Pictures([rows, rows.t()], rows)
+
+    pictures = impl.worker(paint)()
+    pictures.images[0][0, 1] = 5
+
+    assert pictures.images[0] is pictures.again
+    assert pictures.images[1][1, 0] == 5
+
+
+def _lambda_result() -> Any:
+    return lambda: None
+
+
+def _lambda_item() -> Iterator[Any]:
+    yield lambda: None
+
+
+def _takes(_value: Any) -> None:
+    return None
+
+
+@clause("PRC-08")
+@pytest.mark.parametrize(
+    ("function", "given", "what"),
+    [
+        pytest.param(_takes, (threading.Lock(),), "argument", id="argument"),
+        pytest.param(_lambda_result, (), "result", id="result"),
+        pytest.param(threading.Lock, (), "result", id="lock"),
+    ],
+)
+def test_what_does_not_pickle_is_refused(
+    impl: Workers, function: Callable[..., Any], given: tuple[Any, ...], what: str
+) -> None:
+    job = impl.worker(function, duration_s=20)
+
+    with refuses() as refusal:
+        job(*given)
+
+    assert what in str(refusal)
+    assert "pickle" in str(refusal)
+    assert impl.worker(len)([1]) == 1
+
+
+@clause("PRC-08")
+def test_an_item_that_does_not_pickle_is_refused(impl: Workers) -> None:
+    with refuses() as refusal:
+        list(impl.worker(_lambda_item, duration_s=20)())
+
+    assert "item" in str(refusal)
+    assert "pickle" in str(refusal)
