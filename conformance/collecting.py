@@ -21,10 +21,11 @@ EXPECTED = Path(__file__).with_name("expected")
 
 
 class Asked(NamedTuple):
-    """What a clause test asks: its clause, and within how many seconds."""
+    """What a clause test asks: its clause, by when, and whether no is an answer."""
 
     clause: Clause
     deadline_s: float
+    may_refuse: bool
 
 
 def is_ours(node: pytest.Item | pytest.Collector) -> bool:
@@ -50,8 +51,9 @@ def asked_by(item: pytest.Item) -> Asked:
     name = marks[0].args[0] if marks[0].args else "clause without an id"
     if name not in spec.catalogue():
         raise pytest.UsageError(f"{item.nodeid}: SPEC.md has no {name}")
-    deadline_s = marks[0].kwargs.get("deadline_s", spec.DEADLINE_S)
-    return Asked(spec.catalogue()[name], deadline_s)
+    asked = marks[0].kwargs
+    deadline_s = asked.get("deadline_s", spec.DEADLINE_S)
+    return Asked(spec.catalogue()[name], deadline_s, asked.get("may_refuse", False))
 
 
 def adapter(name: str) -> Adapter:

@@ -54,6 +54,9 @@ def subjects() -> dict[str, Callable[[int], Subject]]:
         "many": lambda seed: Subject(
             blocks.seeded(calls.Many, seed), calls.many_call(seed=seed), calls.DYNAMIC
         ),
+        "numbers": lambda seed: Subject(
+            blocks.seeded(calls.Chosen, seed), calls.numbers_call(seed)
+        ),
         "chosen": lambda seed: Subject(
             blocks.seeded(calls.Chosen, seed), calls.chosen_call(seed)
         ),

@@ -13,6 +13,7 @@ from conformance.spec import Blocked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from conformance.collecting import Asked
     from conformance.deviations import Deviation
     from conformance.isolated import Ending
     from conformance.spec import Clause
@@ -97,7 +98,7 @@ def from_ending(
 
 
 def judge(
-    clause: Clause,
+    asked: Asked,
     test: str,
     reports: Sequence[pytest.TestReport],
     deviation: Deviation | None,
@@ -114,7 +115,9 @@ def judge(
         ),
         next((report for report in reports if report.when == "call"), reports[-1]),
     )
-    verdict = _plain(clause, decisive)
+    verdict = _plain(asked.clause, decisive)
+    if asked.may_refuse and getattr(decisive, "aoti_raised", "") == "Refused":
+        verdict = Judgement("pass", verdict.phase, verdict.message)
     if deviation is not None and deviation.covers(test):
         if verdict.outcome in _DEVIATING:
             verdict = Judgement(
@@ -172,6 +175,8 @@ def _rewrite(
             )
             report.aoti_silent = report is not decisive  # type: ignore[attr-defined]
         return
+    if verdict.outcome == "pass" and report.failed:
+        report.outcome, report.longrepr = "passed", None
     if report is decisive and verdict.outcome != "pass" and not report.failed:
         report.outcome = "failed"
         report.longrepr = verdict.message

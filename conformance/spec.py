@@ -80,12 +80,19 @@ def clause(
     id: str,  # noqa: A002
     *,
     deadline_s: float = DEADLINE_S,
+    may_refuse: bool = False,
 ) -> pytest.MarkDecorator:
-    """Tie a test to the clause `id`; it is killed after `deadline_s` seconds.
+    """Tie a test to the clause `id`.
 
     A test in `conformance.clauses` has exactly one.
+
+    Args:
+        id: Of SPEC.md.
+        deadline_s: The test is killed after so many seconds.
+        may_refuse: Whether a verb that raises `Refused` ends the test well: the
+            clause says so.
     """
-    return pytest.mark.clause(id, deadline_s=deadline_s)
+    return pytest.mark.clause(id, deadline_s=deadline_s, may_refuse=may_refuse)
 
 
 def blocked(reason: str) -> NoReturn:

@@ -205,9 +205,7 @@ class Suite:
             reports, ending = run_isolated(item, deadline_s=asked.deadline_s, seed=seed)
             seconds, peak_rss_mib = ending.seconds, ending.peak_rss_mib
             deviation = self.expected.get(asked.clause.id)
-            verdict, decisive = judging.judge(
-                asked.clause, item.name, reports, deviation
-            )
+            verdict, decisive = judging.judge(asked, item.name, reports, deviation)
         decisive.aoti = {  # type: ignore[attr-defined]
             "id": id_of(item),
             "clause": asked.clause.id,

@@ -27,6 +27,12 @@ def many(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     return pair(impl, cache, module, calls.many_call(), dynamic=calls.DYNAMIC)
 
 
+def numbers(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    """Compile Chosen for NaN, an int and a bool."""
+    module = blocks.seeded(calls.Chosen, seed)
+    return pair(impl, cache, module, calls.numbers_call())
+
+
 def chosen(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     """Compile Chosen for an enum, a dtype, NaN, an int and a bool."""
     module = blocks.seeded(calls.Chosen, seed)

@@ -36,6 +36,11 @@ def many(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
 
 
 @pytest.fixture
+def numbers(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    return _calls.numbers(impl, cache, seed)
+
+
+@pytest.fixture
 def chosen(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     return _calls.chosen(impl, cache, seed)
 
@@ -104,34 +109,34 @@ def test_other_values_are_noticed(many: Pair, other: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "other", [{"limit": 0.1}, {"count": -3}, {"strict": False}], ids=str
 )
-def test_other_numbers_are_noticed(chosen: Pair, other: dict[str, Any]) -> None:
-    assert_agrees(chosen, calls.chosen_call())
+def test_other_numbers_are_noticed(numbers: Pair, other: dict[str, Any]) -> None:
+    assert_agrees(numbers, calls.numbers_call())
 
-    assert_equal_or_refused(chosen, calls.chosen_call(**other))
+    assert_equal_or_refused(numbers, calls.numbers_call(**other))
 
 
 @clause("RUN-06")
 @pytest.mark.parametrize("other", [{"count": 3.0}, {"strict": 1}], ids=str)
-def test_values_of_another_type_are_noticed(chosen: Pair, other: Any) -> None:
-    assert_agrees(chosen, calls.chosen_call())
+def test_values_of_another_type_are_noticed(numbers: Pair, other: Any) -> None:
+    assert_agrees(numbers, calls.numbers_call())
 
-    assert_equal_or_refused(chosen, calls.chosen_call(**other))
+    assert_equal_or_refused(numbers, calls.numbers_call(**other))
 
 
 @clause("RUN-07")
-def test_equal_values_are_accepted(many: Pair, chosen: Pair) -> None:
+def test_equal_values_are_accepted(many: Pair, numbers: Pair) -> None:
     mode = str(b"plus", "ascii")  # another object than the literal
 
     assert_agrees(many, calls.many_call(mode=mode, factor=float("1.5")))
-    assert_agrees(chosen, calls.chosen_call(limit=-float("nan")))
+    assert_agrees(numbers, calls.numbers_call(limit=-float("nan")))
 
 
-@clause("RUN-08")
+@clause("RUN-08", may_refuse=True)
 def test_exported_enums_and_dtypes_are_answered(chosen: Pair) -> None:
     assert_agrees(chosen, calls.chosen_call(1))
 
 
-@clause("RUN-08")
+@clause("RUN-08", may_refuse=True)
 @pytest.mark.parametrize(
     "other",
     [{"kind": calls.Kind.PLAIN}, {"kind": "bent"}, {"kind": Elsewhere.BENT}],
@@ -141,7 +146,7 @@ def test_other_members_are_noticed(chosen: Pair, other: dict[str, Any]) -> None:
     assert_equal_or_refused(chosen, calls.chosen_call(**other))
 
 
-@clause("RUN-08")
+@clause("RUN-08", may_refuse=True)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, "float64"], ids=str)
 def test_other_dtypes_as_arguments_are_noticed(chosen: Pair, dtype: Any) -> None:
     assert_equal_or_refused(chosen, calls.chosen_call(dtype=dtype))
@@ -206,25 +211,25 @@ def test_containers_of_another_kind_are_noticed(many: Pair) -> None:
         assert_equal_or_refused(many, calls.many_call(**other))
 
 
-@clause("RUN-12")
-def test_named_tuples_of_another_class_are_noticed(chosen: Pair) -> None:
-    good = calls.chosen_call()
+@clause("RUN-12", may_refuse=True)
+def test_named_tuples_of_another_class_are_noticed(numbers: Pair) -> None:
+    good = calls.numbers_call()
     x, (gain, shift) = good.args
 
     for size in (calls.Other(gain, shift), (gain, shift), [gain, shift]):
-        assert_equal_or_refused(chosen, Call((x, size), good.kwargs))
+        assert_equal_or_refused(numbers, Call((x, size), good.kwargs))
 
 
 @clause("RUN-13")
-def test_exchanged_arguments_give_eagers_answer(many: Pair, chosen: Pair) -> None:
+def test_exchanged_arguments_give_eagers_answer(many: Pair, numbers: Pair) -> None:
     good = calls.many_call()
     one, (two, three) = good.kwargs["parts"]
     extra = {"gain": good.kwargs["extra"]["bias"], "bias": good.kwargs["extra"]["gain"]}
-    x, (gain, shift) = calls.chosen_call().args
+    x, (gain, shift) = calls.numbers_call().args
 
     assert_agrees(many, calls.many_call(parts=(two, [one, three])))
     assert_agrees(many, calls.many_call(parts=(one, [three, two])))
     assert_agrees(many, calls.many_call(extra=extra))
     turned = calls.Size(shift, gain)
-    assert_agrees(chosen, calls.chosen_call())
-    assert_agrees(chosen, Call((x, turned), calls.chosen_call().kwargs))
+    assert_agrees(numbers, calls.numbers_call())
+    assert_agrees(numbers, Call((x, turned), calls.numbers_call().kwargs))

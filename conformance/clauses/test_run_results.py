@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from conformance import device
-from conformance.adapter import Call, Refused
+from conformance.adapter import Call
 from conformance.clauses import _calls
 from conformance.fresh import fresh_python
-from conformance.models import blocks, calls
+from conformance.models import applying, blocks, calls
 from conformance.models.blocks import normal
 from conformance.perturb import KINDS
 from conformance.spec import clause
@@ -40,6 +40,12 @@ PAGE = Path("/proc/self/statm")
 @pytest.fixture
 def many(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     return _calls.many(impl, cache, seed)
+
+
+@pytest.fixture
+def noisy(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    module = blocks.seeded(applying.Noisy, seed)
+    return pair(impl, cache, module, applying.kinds_call())
 
 
 @pytest.fixture
@@ -84,17 +90,17 @@ def test_results_can_be_used_outside_of_inference_mode(many: Pair) -> None:
 
 
 @clause("RUN-31")
-@pytest.mark.parametrize("subject", ["many", "returned"])
+@pytest.mark.parametrize("subject", ["many", "noisy"])
 def test_autocast_is_noticed(request: pytest.FixtureRequest, subject: str) -> None:
     twins: Pair = request.getfixturevalue(subject)
-    call = calls.many_call(seed=1) if subject == "many" else calls.returned_call(seed=1)
+    call = calls.many_call(seed=1) if subject == "many" else applying.kinds_call(seed=1)
     assert_agrees(twins, call)
 
     with torch.autocast(device.chosen().split(":")[0], dtype=torch.bfloat16):
         assert_equal_or_refused(twins, call)
 
 
-@clause("RUN-32")
+@clause("RUN-32", may_refuse=True)
 @pytest.mark.parametrize("name", ["input", "view"])
 def test_writing_to_a_result_changes_the_argument_as_in_eager(
     returned: Pair, name: str
@@ -109,7 +115,7 @@ def test_writing_to_a_result_changes_the_argument_as_in_eager(
     assert torch.equal(*left)
 
 
-@clause("RUN-33")
+@clause("RUN-33", may_refuse=True)
 def test_results_are_of_their_class_in_a_fresh_process(
     impl: Packages, cache: PackageCache, seed: int, adapter_name: str, tmp_path: Path
 ) -> None:
@@ -213,16 +219,12 @@ def test_good_calls_prove_nothing_about_the_next(many: Pair, name: str) -> None:
     assert_equal_or_refused(many, calls.many_call(mode="minus"))
 
 
-@clause("RUN-42")
+@clause("RUN-42", may_refuse=True)
 def test_random_numbers_are_those_of_eager(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:
     call = Call((normal(3, 4),))
-    try:
-        twins = pair(impl, cache, blocks.seeded(calls.Drawing), call)
-    except Refused:
-        return
-
+    twins = pair(impl, cache, blocks.seeded(calls.Drawing), call)
     drawn = []
     for module in twins:
         torch.manual_seed(seed + 7)

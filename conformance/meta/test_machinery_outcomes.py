@@ -207,3 +207,43 @@ def test_properties_follow_from_the_seed(stage: Stage) -> None:
 
     assert lists[0] == lists[1] != lists[2]
     assert len(lists[0]) == 25
+
+
+def test_a_refusal_is_a_pass_where_the_clause_lets_it(stage: Stage) -> None:
+    stage.clauses("""
+        from conformance.adapter import Refused
+
+        @pytest.fixture
+        def refusing():
+            raise Refused("not this one")
+
+        @clause("CAP-01", may_refuse=True)
+        def test_in_setup(refusing): ...
+
+        @clause("CAP-01", may_refuse=True)
+        def test_in_call():
+            raise Refused("nor this one")
+
+        @clause("CAP-01", may_refuse=True)
+        def test_of_another_kind():
+            raise ValueError("an accident")
+
+        @clause("CAP-01")
+        def test_that_wants_an_answer():
+            raise Refused("not this one")
+
+        @clause("CAP-02")
+        def test_beside(): ...
+    """)
+
+    run = stage.results()
+
+    assert outcomes(run) == {
+        "test_in_setup": "pass",
+        "test_in_call": "pass",
+        "test_of_another_kind": "fail",
+        "test_that_wants_an_answer": "fail",
+        "test_beside": "unsupported",
+    }
+    told = {result.id.partition("::")[2]: result.message for result in run.results}
+    assert "not this one" in told["test_in_setup"]

@@ -125,12 +125,17 @@ class Chosen(nn.Module):
         return y.to(dtype), steps
 
 
+def numbers_call(seed: int = 0, **other: Any) -> Call:
+    """Draw a call of Chosen without enum and dtype, which torch.export refuses."""
+    given = {"limit": float("nan"), "count": 3, "strict": True}
+    size = normal(4, seed=seed + 1), normal(4, seed=seed + 2)
+    return Call((normal(3, 4, seed=seed), Size(*size)), {**given, **other})
+
+
 def chosen_call(seed: int = 0, **other: Any) -> Call:
     """Draw a call of Chosen, every argument given; `other` takes their places."""
-    size = Size(normal(4, seed=seed + 1), normal(4, seed=seed + 2))
-    given = {"kind": Kind.BENT, "dtype": torch.float64, "limit": float("nan")}
-    given |= {"count": 3, "strict": True}
-    return Call((normal(3, 4, seed=seed), size), {**given, **other})
+    given = {"kind": Kind.BENT, "dtype": torch.float64}
+    return numbers_call(seed, **{**given, **other})
 
 
 class Returned(nn.Module):
