@@ -35,5 +35,6 @@ from aoti_ref._errors import NotExportable as NotExportable
 from aoti_ref._errors import TrainingMode as TrainingMode
 from aoti_ref._errors import UnknownArgument as UnknownArgument
 from aoti_ref._errors import UnknownOption as UnknownOption
+from aoti_ref._errors import UnusableFolder as UnusableFolder
 from aoti_ref._errors import WeightMismatch as WeightMismatch
 from aoti_ref._export import export as export

@@ -13,6 +13,7 @@
     ├── ConflictingOption       compile: an option that would undo a promise
     ├── NotCompilable           compile: what the graph holds, or Inductor, says no
     ├── BrokenPackage           load: the file is not what `save` wrote
+    ├── UnusableFolder          compile, a call: TMPDIR has no room, or runs no code
     ├── WeightMismatch          apply: the module cannot fill the constants
     ├── NotApplied              restore: there is nothing to undo
     ├── BadCall                 call: it breaks the contract
@@ -304,6 +305,26 @@ class WeightMismatch(AotiError):
             "Compile it again from this module."
         )
         return f"{head}\n{table(self.faults)}\n{hint}"
+
+
+class UnusableFolder(AotiError):
+    """The folder for temporary files cannot hold a compiled graph.
+
+    >>> print(UnusableFolder("/tmp", "it is mounted noexec"))
+    /tmp cannot hold a compiled graph: it is mounted noexec
+    Set TMPDIR to a folder that can be written to, has room, and may run code.
+    """
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(folder, reason)
+        self.folder = folder
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} cannot hold a compiled graph: {self.reason}\n"
+            "Set TMPDIR to a folder that can be written to, has room, and may run code."
+        )
 
 
 class NotApplied(AotiError):

@@ -24,16 +24,20 @@ from torch.utils._sympy.printers import PythonPrinter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from aoti_ref._weights import Memory
+
 OUTPUT = "aot_inductor.output_path"
 
 # Without these a package would hold weights, fold all-equal parameters into
-# literals, or inline small ones: they could not be updated afterwards. Random
-# numbers would come from a stream of their own instead of torch's generator.
+# literals, inline small ones, or keep what it makes of them at the first run: they
+# could not be updated afterwards. Random numbers would come from a stream of their
+# own instead of torch's generator.
 PROMISES: Mapping[str, Any] = {
     "aot_inductor.package": True,
     "aot_inductor.package_constants_in_so": False,
     "aot_inductor.package_constants_on_disk_format": None,
     "always_keep_tensor_constants": True,
+    "aot_inductor.use_runtime_constant_folding": False,
     "joint_graph_constant_folding": False,
     "freezing": False,
     "fallback_random": True,
@@ -133,6 +137,30 @@ def pack(files: list[Path], extra: dict[str, str]) -> bytes:
         buffer, aoti_files={"model": [str(f) for f in files]}, extra_files=extra
     )
     return buffer.getvalue()
+
+
+def borrow(memory: Memory) -> torch.Tensor:
+    """Make a tensor on memory that it does not own.
+
+    A runner never lets go of the constants that it was given (torch leaks their
+    handles, 2.10 to 2.13): with tensors of the module's own, the weights would stay
+    in memory for ever.
+    """
+    start, end = memory.bytes()
+    storage = torch._C._construct_storage_from_data_pointer(
+        start, memory.device, end - start
+    )
+    made = torch.empty(0, dtype=memory.dtype, device=memory.device)
+    return made.set_(storage, 0, memory.shape, memory.stride)
+
+
+def owned(borrowed: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+    """Make the tensor that `borrowed` is, on the memory of `owner`, which it keeps."""
+    storage = owner.untyped_storage()
+    offset = borrowed.data_ptr() - storage.data_ptr()
+    made = torch.empty(0, dtype=borrowed.dtype, device=borrowed.device)
+    place = offset // borrowed.element_size()
+    return made.set_(storage, place, borrowed.shape, borrowed.stride())
 
 
 def new_runner(library: Path, device: torch.device) -> Runner:
