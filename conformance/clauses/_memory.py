@@ -6,8 +6,6 @@ import copy
 import gc
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from conformance import gauges
 from conformance.models import applying, blocks, memory
 from conformance.workbench import Pair, assert_equal_or_refused, attempt, is_refusal
@@ -15,6 +13,7 @@ from conformance.workbench import Pair, assert_equal_or_refused, attempt, is_ref
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from torch import nn
 
     from conformance.adapter import Adapter
@@ -77,3 +76,8 @@ def poison(size_bytes: int) -> list[torch.Tensor]:
     gc.collect()
     count = size_bytes // 4
     return [blocks.normal(count).fill_(1e30) for _ in range(16)]
+
+
+def restored(impl: Any, module: nn.Module) -> None:
+    """Restore a module, where the implementation can."""
+    impl.restore(module)

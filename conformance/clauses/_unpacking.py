@@ -21,9 +21,10 @@ import torch
 
 from conformance import isolated
 from conformance.adapter import Packages, load
+from conformance.clauses._threads import assert_near
 from conformance.models import blocks
 from conformance.spec import blocked
-from conformance.workbench import Pair, attempt, is_refusal, ran_compiled
+from conformance.workbench import attempt, is_refusal, ran_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -73,7 +74,7 @@ def answer(impl: Packages, package: Path, seed: int) -> Any:
 def assert_right(found: Any, seed: int) -> None:
     """Assert that an answer is that of an eager Stack of `seed`."""
     __tracebackhide__ = True
-    torch.testing.assert_close(torch.tensor(found), torch.tensor(want(seed)))
+    assert_near(torch.tensor(found), torch.tensor(want(seed)))
 
 
 def move_to(temporary: Path | str) -> None:
@@ -158,7 +159,7 @@ def ends(adapter: str, package: str, temporary: str, seed: int) -> dict[str, Any
                 raise ZeroDivisionError(way)
             sys.exit(int(way == "exit"))
         os.waitpid(pid, 0)
-        left[way] = sorted(os.listdir(folder))
+        left[way] = sorted(path.name for path in folder.iterdir())
     return left
 
 
@@ -194,20 +195,13 @@ def no_room(limit_bytes: int = 4096) -> Iterator[None]:
 
 def mount_noexec(folder: Path) -> None:
     """Mount a small disk on `folder` that runs no code, for this process only."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    steps = (
+    libc: Any = ctypes.CDLL(None, use_errno=True)
+    target = os.fsencode(folder)
+    steps: list[Callable[[], Any]] = [
         lambda: libc.unshare(_CLONE_NEWNS),
         lambda: libc.mount(b"none", b"/", None, _MS_REC | _MS_PRIVATE, None),
-        lambda: libc.mount(
-            b"none", os.fsencode(folder), b"tmpfs", _MS_NOEXEC, b"size=64m"
-        ),
-    )
+        lambda: libc.mount(b"none", target, b"tmpfs", _MS_NOEXEC, b"size=64m"),
+    ]
     for step in steps:
         if step():
             blocked(f"mounting a disk: {os.strerror(ctypes.get_errno())}")
-
-
-def refused_by(pair: Pair, call: Any) -> bool:
-    """Whether the compiled side of a pair refuses a call."""
-    ended = attempt(lambda: pair.applied(*call.args, **call.kwargs))
-    return ended.error is not None and is_refusal(ended.error)

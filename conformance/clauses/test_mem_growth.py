@@ -59,6 +59,7 @@ def test_refusals_for_the_weights_leak_nothing(
 ) -> None:
     compiled, call = _memory.compiled_tied(cache, seed), memory.tied_call()
     good = blocks.seeded(memory.Tied, seed)
+    applied = _memory.tied(impl, cache, seed)
 
     def refused_apply(number: int) -> None:
         module = _memory.sharing(good)
@@ -66,11 +67,8 @@ def test_refusals_for_the_weights_leak_nothing(
         _memory.refused(partial(impl.apply, compiled, module))
 
     def refused_call(number: int) -> None:
-        module = _memory.sharing(good)
-        impl.apply(compiled, module)
-        module(*call.args)
-        memory.hang_weight(module, blocks.normal(512, 512, seed=number))
-        _memory.refused(partial(module, *call.args))
+        memory.hang_weight(applied, blocks.normal(512, 512, seed=number))
+        _memory.refused(partial(applied, *call.args))
 
     step = {"apply": refused_apply, "call": refused_call}[when]
     gauges.assert_leaks_less(128 * KIB, step, steps=40)
@@ -79,15 +77,13 @@ def test_refusals_for_the_weights_leak_nothing(
 @clause("MEM-11")
 def test_compiling_leaves_no_tensors_behind(impl: Adapter, cache: PackageCache) -> None:
     known = set(gauges.tensors(least_bytes=1 << 20))
-    modules = [blocks.seeded(memory.Bare, number) for number in range(2)]
+    module, call = blocks.seeded(memory.Bare), memory.bare_call()
 
-    for module in modules:
-        call = memory.bare_call()
-        impl.apply(impl.compile(impl.export(module, call)), module)
-        module(*call.args)
+    impl.apply(impl.compile(impl.export(module, call)), module)
+    module(*call.args)
     del call
 
-    known |= {p.untyped_storage().data_ptr() for m in modules for p in m.parameters()}
+    known |= {p.untyped_storage().data_ptr() for p in module.parameters()}
     assert _memory.left_over(known) == []
 
 

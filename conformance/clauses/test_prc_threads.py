@@ -7,8 +7,9 @@ import contextvars
 import copy
 import itertools
 import threading
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,7 +17,12 @@ from torch import nn
 
 from conformance import gauges, isolated
 from conformance.clauses import _memory, _threads
-from conformance.clauses._threads import Caller, assert_among, assert_answered
+from conformance.clauses._threads import (
+    Caller,
+    assert_among,
+    assert_answered,
+    assert_near,
+)
 from conformance.models import blocks, memory
 from conformance.spec import clause
 from conformance.workbench import Pair, assert_equal_or_refused, attempt, is_refusal
@@ -110,19 +116,20 @@ def test_another_context_loads_nothing(impl: Adapter, compiled: Any, seed: int) 
     found += [contextvars.Context().run(caller) for _ in range(20)]
 
     assert len(gauges.libraries() - before) <= 1
-    torch.testing.assert_close(found, [caller.wanted()] * 60)
+    assert_near(found, [caller.wanted()] * 60)
 
 
 @clause("PRC-25")
 def test_every_threads_calls_are_checked(twins: Pair) -> None:
     for module in twins:
-        bias = nn.Parameter(module.get_parameter(f"{NAME}.bias").double())
-        module.get_submodule(NAME).bias = bias.requires_grad_(requires_grad=False)
+        wide = module.get_parameter(f"{NAME}.bias").double()
+        module.get_submodule(NAME).bias = nn.Parameter(wide, requires_grad=False)
 
     _threads.values([partial(assert_equal_or_refused, twins, draw(1))] * 2)
 
 
-class Exchange(NamedTuple):
+@dataclass(frozen=True)
+class Exchange:
     """What hangs in a module by turns, and the right answer for each of them."""
 
     module: nn.Module
@@ -191,7 +198,7 @@ def test_a_refusal_disturbs_nobody(twins: Pair) -> None:
 
     found = _threads.values([*good, *[bad.attempts] * 4])
 
-    torch.testing.assert_close(found[:4], wanted)
+    assert_near(found[:4], wanted)
     errors = [each.error for attempts in found[4:] for each in attempts]
     assert [e for e in errors if e is None or not is_refusal(e)] == []
 
@@ -255,9 +262,7 @@ def test_a_fork_amid_first_calls_does_not_hang(
 
     assert [ending.text for ending in endings if ending.kind != "answer"] == []
     for ending in endings:
-        torch.testing.assert_close(
-            torch.tensor(ending.answer), torch.stack([wanted] * 2)
-        )
+        assert_near(torch.tensor(ending.answer), torch.stack([wanted] * 2))
 
 
 @clause("PRC-32")
@@ -266,12 +271,14 @@ def test_threads_that_end_leave_nothing(
 ) -> None:
     mapped = gauges.libraries()
     module = _memory.tied(impl, cache, seed)
-    before = gauges.used_bytes()
+    readings = []
 
     for number in range(30):
         call = memory.tied_call(seed=number)
         _threads.values([partial(module, *call.args)])
+        readings.append(gauges.resident_bytes())
 
-    assert gauges.used_bytes() - before < memory.TIED_BYTES / 2
+    before = readings[4]  # the first threads leave their stacks to the later ones
+    assert readings[-1] - before < memory.TIED_BYTES / 2
     assert len(gauges.libraries() - mapped) <= 1
     assert threading.active_count() == 1

@@ -1,4 +1,4 @@
-"""Modules for the chapter MEM, whose weights are large enough to be seen from outside."""
+"""Modules for the chapter MEM, with weights large enough to be seen from outside."""
 
 from __future__ import annotations
 
