@@ -150,17 +150,27 @@ def borrow(memory: Memory) -> torch.Tensor:
     storage = torch._C._construct_storage_from_data_pointer(
         start, memory.device, end - start
     )
-    made = torch.empty(0, dtype=memory.dtype, device=memory.device)
-    return made.set_(storage, 0, memory.shape, memory.stride)
+    return _on(storage, 0, memory.dtype, memory.shape, memory.stride)
 
 
 def owned(borrowed: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
     """Make the tensor that `borrowed` is, on the memory of `owner`, which it keeps."""
     storage = owner.untyped_storage()
-    offset = borrowed.data_ptr() - storage.data_ptr()
-    made = torch.empty(0, dtype=borrowed.dtype, device=borrowed.device)
-    place = offset // borrowed.element_size()
-    return made.set_(storage, place, borrowed.shape, borrowed.stride())
+    place = (borrowed.data_ptr() - storage.data_ptr()) // borrowed.element_size()
+    return _on(storage, place, borrowed.dtype, borrowed.shape, borrowed.stride())
+
+
+def _on(
+    storage: torch.UntypedStorage | torch.types.Storage,
+    place: int,
+    dtype: torch.dtype,
+    shape: torch.Size,
+    stride: tuple[int, ...],
+) -> torch.Tensor:
+    # A tensor of inference mode could not be written to outside of it.
+    with torch.inference_mode(mode=False):
+        made = torch.empty(0, dtype=dtype, device=storage.device)
+        return made.set_(storage, place, shape, stride)
 
 
 def new_runner(library: Path, device: torch.device) -> Runner:

@@ -7,6 +7,7 @@ allocated beside its allocators, as AOTInductor does; the driver and /proc do.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import os
 import sys
@@ -42,6 +43,8 @@ def resident_bytes() -> int:
     gc.collect()
     if _on_gpu():
         return _gpu_bytes()
+    # What was freed and not returned would hide a leak until it is used up.
+    getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
     found = _status()
     return found["RssAnon"] + found.get("RssShmem", 0)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from conformance import isolated
 from conformance.models import blocks
 from conformance.workbench import Attempt, attempt, is_refusal
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from conformance.adapter import Call
 
-DEADLINE_S = 60
+DEADLINE_S = 30
 
 # Here it counts whose answer it is; how near it comes is a matter of chapter NUM.
 NEAR = 1e-3
@@ -217,3 +218,17 @@ def _assert_one_of(each: Attempt, wanted: Sequence[torch.Tensor]) -> None:
         return
     right = any(torch.allclose(each.value, w, rtol=NEAR, atol=NEAR) for w in wanted)
     assert right, f"an answer is none of the {len(wanted)} that are right"
+
+
+def forked(function: Callable[[], Any], *, times: int, deadline_s: float) -> list[Any]:
+    """Call `function` in forked children, one after the other, until one has no answer.
+
+    Returns:
+        Their answers; the child without one raises, as what became of it.
+    """
+    found: list[Any] = []
+    for _ in range(times):
+        ending = isolated.run_forked(function, deadline_s=deadline_s)
+        assert ending.kind == "answer", ending.text
+        found.append(ending.answer)
+    return found

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from conformance import gauges, isolated
+from conformance import gauges
 from conformance.clauses import _memory, _threads
 from conformance.clauses._threads import (
     Caller,
@@ -253,16 +253,15 @@ def test_a_fork_amid_first_calls_does_not_hang(
 
     def fork() -> list[Any]:
         try:
-            return [isolated.run_forked(call, deadline_s=20) for _ in range(5)]
+            return _threads.forked(call, times=5, deadline_s=20)
         finally:
             over.set()
 
     wanted = Caller([(twins.eager, twins.eager)], [draw(1)])()[0]
-    endings = _threads.values([*[partial(load, m) for m in modules], fork])[-1]
+    found = _threads.values([*[partial(load, m) for m in modules], fork])[-1]
 
-    assert [ending.text for ending in endings if ending.kind != "answer"] == []
-    for ending in endings:
-        assert_near(torch.tensor(ending.answer), torch.stack([wanted] * 2))
+    for answer in found:
+        assert_near(torch.tensor(answer), torch.stack([wanted] * 2))
 
 
 @clause("PRC-32")
@@ -271,14 +270,14 @@ def test_threads_that_end_leave_nothing(
 ) -> None:
     mapped = gauges.libraries()
     module = _memory.tied(impl, cache, seed)
-    readings = []
+    jobs = [partial(module, *memory.tied_call(seed=n).args) for n in range(30)]
+    for job in jobs[:5]:  # they leave their stacks to the later ones
+        _threads.values([job])
+    before = gauges.resident_bytes()
 
-    for number in range(30):
-        call = memory.tied_call(seed=number)
-        _threads.values([partial(module, *call.args)])
-        readings.append(gauges.resident_bytes())
+    for job in jobs[5:]:
+        _threads.values([job])
 
-    before = readings[4]  # the first threads leave their stacks to the later ones
-    assert readings[-1] - before < memory.TIED_BYTES / 2
+    assert gauges.resident_bytes() - before < memory.TIED_BYTES / 2
     assert len(gauges.libraries() - mapped) <= 1
     assert threading.active_count() == 1

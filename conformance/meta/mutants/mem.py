@@ -180,27 +180,35 @@ MEM_12_results = mutant("MEM-12", apply=stateful(lambda: _LastCall(1)))
 
 
 class _OneBuffer:
-    """Gives every result in one buffer of its own, which it wipes when it goes."""
+    """Gives every result in one buffer."""
 
-    def __init__(self, *, wipes: bool) -> None:
-        self.wipes = wipes
+    def __init__(self) -> None:
         self.buffer: torch.Tensor | None = None
 
     def __call__(self, answer: Answer, args: Args, kwargs: Kwargs) -> Any:
         result = answer(*args, **kwargs)
-        if not isinstance(result, torch.Tensor):
-            return result
-        if self.buffer is None or self.wipes:
+        if self.buffer is None:
             self.buffer = result.clone()
         return self.buffer.copy_(result)
 
+
+class _Freed:
+    """Gives results in memory that goes with the module, to somebody else."""
+
+    def __init__(self) -> None:
+        self.results: list[torch.Tensor] = []
+
+    def __call__(self, answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        self.results.append(answer(*args, **kwargs))
+        return self.results[-1]
+
     def __del__(self) -> None:
-        if self.wipes and self.buffer is not None:
-            self.buffer.fill_(1e30)
+        for result in self.results:
+            result.fill_(1e30)
 
 
-MEM_13_reused = mutant("MEM-13", apply=stateful(lambda: _OneBuffer(wipes=False)))
-MEM_13_freed = mutant("MEM-13", apply=stateful(lambda: _OneBuffer(wipes=True)))
+MEM_13_reused = mutant("MEM-13", apply=stateful(_OneBuffer))
+MEM_13_freed = mutant("MEM-13", apply=stateful(_Freed))
 
 
 class _ByName:
