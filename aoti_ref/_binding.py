@@ -123,10 +123,10 @@ class Binding:
         """Run the graph; constants that it returns keep their memory alive."""
         outputs = self.runner.run(inputs)
         if self._returned is None:  # the same ones at every call
-            storages = [output.untyped_storage().data_ptr() for output in outputs]
-            self._returned = [i for i, at in enumerate(storages) if at in self._owners]
+            storages = [(i, _storage(output)) for i, output in enumerate(outputs)]
+            self._returned = [i for i, at in storages if at in self._owners]
         for index in self._returned:
-            owner = self._owners[outputs[index].untyped_storage().data_ptr()]
+            owner = self._owners[_storage(outputs[index])]
             outputs[index] = _inductor.owned(outputs[index], owner)
         return outputs
 
@@ -167,6 +167,11 @@ class Binding:
             for name, constant in self._written.items()
             if any(share(constant, tensor) for tensor in given)
         )
+
+
+def _storage(output: torch.Tensor | None) -> int:
+    """Give the address of an output's storage: where the call has a None, none."""
+    return output.untyped_storage().data_ptr() if output is not None else 0
 
 
 def _device(package: Package, tensors: dict[str, torch.Tensor]) -> torch.device:

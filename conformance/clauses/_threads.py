@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from conformance import isolated
+from conformance import device, isolated
 from conformance.models import blocks
+from conformance.spec import blocked
 from conformance.workbench import Attempt, attempt, is_refusal
 
 if TYPE_CHECKING:
@@ -226,6 +227,8 @@ def forked(function: Callable[[], Any], *, times: int, deadline_s: float) -> lis
     Returns:
         Their answers; the child without one raises, as what became of it.
     """
+    if device.chosen() != "cpu":
+        blocked("a child that is forked after CUDA was started cannot use it")
     found: list[Any] = []
     for _ in range(times):
         ending = isolated.run_forked(function, deadline_s=deadline_s)

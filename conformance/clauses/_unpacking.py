@@ -34,16 +34,22 @@ if TYPE_CHECKING:
     from conformance.cache import PackageCache
 
 DEADLINE_S = 60
+COMPILE_S = 300
 _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 8, 1 << 14, 1 << 18
 _CLONE_NEWNS = 0x20000
 
 
 def saved(impl: Packages, cache: PackageCache, folder: Path) -> Path:
-    """Save a compiled Stack in a new folder."""
-    compiled = cache.compiled(blocks.seeded(blocks.Stack), blocks.call())
+    """Save a compiled Stack in a new folder, and leave this process fit to fork."""
     package = folder / "package"
     package.mkdir()
-    impl.save(compiled, package)
+
+    def save() -> None:
+        module = blocks.seeded(blocks.Stack)
+        impl.save(cache.compiled(module, blocks.call()), package)
+
+    ending = isolated.run_forked(save, deadline_s=COMPILE_S)
+    assert ending.kind == "answer", ending.text
     return package
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from conformance import gauges
+from conformance import device, gauges
 from conformance.clauses import _memory
 from conformance.clauses._applied import unless_refused
 from conformance.clauses._memory import WIDE_BYTES
@@ -118,7 +118,7 @@ def test_weights_that_are_taken_away_are_gone(
     module = _memory.tied(impl, cache, seed)
     before = gauges.used_bytes()
 
-    module.get_parameter("encode.weight").data = torch.empty(0)
+    module.get_parameter("encode.weight").data = torch.empty(0, device=device.chosen())
 
     assert before - gauges.used_bytes() > TIED_BYTES / 2
 
