@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _forks, _tree
+from aoti_ref import _tree
 from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel
@@ -22,11 +22,13 @@ from aoti_ref._errors import (
     TrainingMode,
 )
 from aoti_ref._hooks import Children, inner_method
+from aoti_ref._locks import Lock
 
 if TYPE_CHECKING:
     from torch import nn
 
 _NOTHING = None  # the instance had no attribute of its own: the class's served
+_exchange = Lock()  # two threads that apply or restore go one after the other
 
 
 def apply(
@@ -58,13 +60,15 @@ def apply(
         raise TypeError(message)
     children = Children(module)
     inner = inner_method(module, method)
-    before = module.__dict__.get(inner, _NOTHING)
-    signature = inspect.signature(getattr(module, inner))
-    if isinstance(before, AppliedModel):
-        before = before.before
-    applied = AppliedModel(compiled, module, inner, before, signature, children.layout)
-    applied.refuse_misfit(module)
-    setattr(module, inner, applied)
+    with _exchange:
+        before = module.__dict__.get(inner, _NOTHING)
+        signature = inspect.signature(getattr(module, inner))
+        if isinstance(before, AppliedModel):
+            before = before.before
+        layout = children.layout
+        applied = AppliedModel(compiled, module, inner, before, signature, layout)
+        applied.refuse_misfit(module)
+        setattr(module, inner, applied)
 
 
 def restore(module: nn.Module, *, method: str = "forward") -> None:
@@ -74,13 +78,14 @@ def restore(module: nn.Module, *, method: str = "forward") -> None:
         NotApplied: No compiled model was applied to it.
     """
     inner = inner_method(module, method)
-    applied = module.__dict__.get(inner)
-    if not isinstance(applied, AppliedModel):
-        raise NotApplied(type(module).__name__, method)
-    if applied.before is _NOTHING:
-        delattr(module, inner)
-    else:
-        setattr(module, inner, applied.before)
+    with _exchange:
+        applied = module.__dict__.get(inner)
+        if not isinstance(applied, AppliedModel):
+            raise NotApplied(type(module).__name__, method)
+        if applied.before is _NOTHING:
+            delattr(module, inner)
+        else:
+            setattr(module, inner, applied.before)
 
 
 class AppliedModel:
@@ -115,7 +120,7 @@ class AppliedModel:
             out if isinstance(out, ValueSpec) else getattr(torch, out, None)
             for out in self._contract.outputs
         ]
-        self._lock = _forks.lock(self)
+        self._lock = Lock()
         self._binding: Binding | None = None
 
     def __repr__(self) -> str:
@@ -154,7 +159,7 @@ class AppliedModel:
             self._refuse_elsewhere(inputs, binding.index)
         if binding.written and (faults := binding.shared(args, kwargs)):
             raise BadCall(self._check.module, faults)
-        return self._structured(binding.runner.run(inputs))
+        return self._structured(binding.run(inputs))
 
     def _refuse_elsewhere(self, inputs: list[torch.Tensor], index: int) -> None:
         """Refuse tensors on another GPU than the weights: the graph would not look."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.utils import _pytree as pytree
@@ -19,9 +19,23 @@ if TYPE_CHECKING:
     from aoti_ref._weights import Slot
 
 
-def fitted(
-    package: Package, module: nn.Module, *, offloaded: bool = False
-) -> dict[str, Slot]:
+class Fit(NamedTuple):
+    """What a module has for a package's constants, each place read once.
+
+    Args:
+        slots: Where the tensors with a name hang.
+        tensors: What hung there.
+        nested: What hung in containers, None where a literal stands in.
+        values: Where the plain values hang.
+    """
+
+    slots: dict[str, Slot]
+    tensors: dict[str, torch.Tensor]
+    nested: dict[str, torch.Tensor | None]
+    values: list[_attributes.Place]
+
+
+def fitted(package: Package, module: nn.Module, *, offloaded: bool = False) -> Fit:
     """Hold a module to a package, without loading it.
 
     Args:
@@ -29,19 +43,15 @@ def fitted(
         module: Whose tensors and plain values are to fit it.
         offloaded: Whether the weights are away and come back for the call.
 
-    Returns:
-        The places of the constants that have a name.
-
     Raises:
         WeightMismatch: With all that does not fit, by name.
     """
-    _, others = _attributes.places(module, package.values)
-    _, nested = _containers.resolve(
+    values, wrong = _attributes.places(module, package.values)
+    nested, unfit = _containers.resolve(
         module, package.constants, package.places, offloaded=offloaded
     )
-    others = (*others, *nested)
-    slots = resolve(module, package.constants, others, offloaded=offloaded)
-    tensors = _tensors(slots)
+    others = (*wrong, *unfit)
+    slots, tensors = resolve(module, package.constants, others, offloaded=offloaded)
     faults: list[Fault] = []
     for group in package.ties:
         if len({tensors[name].data_ptr() for name in group}) > 1:
@@ -55,7 +65,7 @@ def fitted(
                 faults.append(Fault("shared", name, detail))
     if faults:
         raise WeightMismatch(type(module).__name__, len(slots), tuple(faults))
-    return slots
+    return Fit(slots, tensors, nested, values)
 
 
 class Binding:
@@ -74,9 +84,7 @@ class Binding:
         self, package: Package, module: nn.Module, layout: dict[str, tuple[type, bool]]
     ) -> None:
         self._children = Children(module, layout)
-        slots = fitted(package, module)
-        nested, _ = _containers.resolve(module, package.constants, package.places)
-        named = _tensors(slots)
+        slots, named, nested, self._values = fitted(package, module)
         tensors = named | {n: t for n, t in nested.items() if t is not None}
         device = _device(package, named)
         literals = {
@@ -86,20 +94,23 @@ class Binding:
         }
         carried = [c.name for c in package.constants if c.carried and c.name in tensors]
         over = {name: tensors[name].to(device) for name in carried}
-        held = {n: t.detach() for n, t in {**tensors, **over}.items()} | literals
+        places = {n: memory(t) for n, t in tensors.items()}
+        read = places | {n: memory(t) for n, t in {**literals, **over}.items()}
         # A runner of its own: the one before may be in use by another thread.
-        self.runner = _inductor.new_runner(package.library(), device)
+        self.runner = package.runner(device)
         names = self.runner.get_constant_names_to_original_fqns()
-        constants = {name: held[fqn] for name, fqn in names.items()}
+        constants = {name: _inductor.borrow(read[fqn]) for name, fqn in names.items()}
         self.runner.update_constant_buffer(constants, False, True, True)
-        self._held = literals | over  # the runner keeps addresses, not tensors
+        # The runner keeps addresses, and what is there must stay while it runs.
+        owners = {**tensors, **literals, **over}
+        self._owners = {read[n].address: t for n, t in owners.items() if t.numel()}
+        self._returned: list[int] | None = None  # outputs that are constants
         self._carried = [(tensors[name], tensors[name]._version) for name in carried]
-        self._bound = [(slots[n], t, memory(t)) for n, t in named.items()]
+        self._bound = [(slots[n], t, places[n]) for n, t in named.items()]
         self._nested = [
-            (package.places[n], t, None if t is None else memory(t))
+            (package.places[n], t, None if t is None else places[n])
             for n, t in nested.items()
         ]
-        self._values, _ = _attributes.places(module, package.values)
         self.index = device.index if device.type == "cuda" else None
         contract = package.contract
         self.written = (
@@ -107,6 +118,17 @@ class Binding:
             if contract.mutates_inputs
             else {name: tensors[name] for name in contract.writes}
         )
+
+    def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Run the graph; constants that it returns keep their memory alive."""
+        outputs = self.runner.run(inputs)
+        if self._returned is None:  # the same ones at every call
+            storages = [(i, _storage(output)) for i, output in enumerate(outputs)]
+            self._returned = [i for i, at in storages if at in self._owners]
+        for index in self._returned:
+            owner = self._owners[_storage(outputs[index])]
+            outputs[index] = _inductor.owned(outputs[index], owner)
+        return outputs
 
     def holds(self, module: nn.Module) -> bool:
         """Whether all that was bound hangs on `module` as it did."""
@@ -148,8 +170,9 @@ class Binding:
         )
 
 
-def _tensors(slots: dict[str, Slot]) -> dict[str, torch.Tensor]:
-    return {n: t for n, slot in slots.items() if (t := slot.get()) is not None}
+def _storage(output: torch.Tensor | None) -> int:
+    """Give the address of an output's storage: where the call has a None, none."""
+    return output.untyped_storage().data_ptr() if output is not None else 0
 
 
 def _device(package: Package, tensors: dict[str, torch.Tensor]) -> torch.device:

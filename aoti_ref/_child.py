@@ -17,7 +17,8 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref import _wire
-from aoti_ref._errors import NotSendable, WorkerDied, WorkerTimedOut
+from aoti_ref._files import sweep_dead
+from aoti_ref._task_errors import NotSendable, WorkerDied, WorkerTimedOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 GRACE_S = 10.0  # to tidy up in, before a child that has nothing left to do is killed
 _SLICE_S = 0.2  # a grandchild that holds the pipe open hides its parent's death
 _EVENTS = {_wire.READ: select.POLLIN, _wire.WRITE: select.POLLOUT}
-
-# Called with the number of a child that is gone, to sweep what it left.
-after_death: list[Callable[[int], None]] = []
 
 _forking = threading.Lock()
 _ours: set[int] = set()  # the parent's ends of all pipes: no child may keep one
@@ -138,8 +136,7 @@ class Child:
         except ChildProcessError:
             by_itself, status = False, 0
         self._close(self._answers)
-        for sweep in after_death:
-            sweep(self.pid)
+        sweep_dead()  # who was killed has removed nothing
         return status if by_itself else None
 
     def finish(self) -> None:

@@ -15,6 +15,7 @@ from torch.export.graph_signature import InputKind
 from aoti_ref import _contract, _derive, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
+from aoti_ref._files import Folder
 from aoti_ref._weights import LITERAL, PLAIN, describe
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def compile(  # used qualified, as re.compile is
             them at their present values.
         NotCompilable: The graph holds what a package cannot promise, Inductor
             failed, or there is no C++ compiler.
+        UnusableFolder: There is no folder for temporary files to compile in.
     """
     if not isinstance(program, ExportedProgram):
         message = f"program must be an ExportedProgram, found {type(program).__name__}"
@@ -112,8 +114,8 @@ def compile(  # used qualified, as re.compile is
     for constant in away:
         _move(graph, constant, device)
     # In the compiler's cache another process may be writing files of these names.
-    with tempfile.TemporaryDirectory(prefix="aoti_ref_") as folder:
-        merged[_inductor.OUTPUT] = folder
+    with Folder() as folder:
+        merged[_inductor.OUTPUT] = str(folder)
         try:
             with torch.no_grad():
                 files = _inductor.aot_compile(graph, args, kwargs, merged)

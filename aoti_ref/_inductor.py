@@ -24,16 +24,20 @@ from torch.utils._sympy.printers import PythonPrinter
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from aoti_ref._weights import Memory
+
 OUTPUT = "aot_inductor.output_path"
 
 # Without these a package would hold weights, fold all-equal parameters into
-# literals, or inline small ones: they could not be updated afterwards. Random
-# numbers would come from a stream of their own instead of torch's generator.
+# literals, inline small ones, or keep what it makes of them at the first run: they
+# could not be updated afterwards. Random numbers would come from a stream of their
+# own instead of torch's generator.
 PROMISES: Mapping[str, Any] = {
     "aot_inductor.package": True,
     "aot_inductor.package_constants_in_so": False,
     "aot_inductor.package_constants_on_disk_format": None,
     "always_keep_tensor_constants": True,
+    "aot_inductor.use_runtime_constant_folding": False,
     "joint_graph_constant_folding": False,
     "freezing": False,
     "fallback_random": True,
@@ -159,6 +163,40 @@ def pack(files: list[Path], extra: dict[str, str]) -> bytes:
         buffer, aoti_files={"model": [str(f) for f in files]}, extra_files=extra
     )
     return buffer.getvalue()
+
+
+def borrow(memory: Memory) -> torch.Tensor:
+    """Make a tensor on memory that it does not own.
+
+    A runner never lets go of the constants that it was given (torch leaks their
+    handles, 2.10 to 2.13): with tensors of the module's own, the weights would stay
+    in memory for ever.
+    """
+    start, end = memory.bytes()
+    storage = torch._C._construct_storage_from_data_pointer(
+        start, memory.device, end - start
+    )
+    return _on(storage, 0, memory.dtype, memory.shape, memory.stride)
+
+
+def owned(borrowed: torch.Tensor, owner: torch.Tensor) -> torch.Tensor:
+    """Make the tensor that `borrowed` is, on the memory of `owner`, which it keeps."""
+    storage = owner.untyped_storage()
+    place = (borrowed.data_ptr() - storage.data_ptr()) // borrowed.element_size()
+    return _on(storage, place, borrowed.dtype, borrowed.shape, borrowed.stride())
+
+
+def _on(
+    storage: torch.UntypedStorage | torch.types.Storage,
+    place: int,
+    dtype: torch.dtype,
+    shape: torch.Size,
+    stride: tuple[int, ...],
+) -> torch.Tensor:
+    # A tensor of inference mode could not be written to outside of it.
+    with torch.inference_mode(mode=False):
+        made = torch.empty(0, dtype=dtype, device=storage.device)
+        return made.set_(storage, place, shape, stride)
 
 
 def new_runner(library: Path, device: torch.device) -> Runner:

@@ -10,17 +10,13 @@ import base64
 import hashlib
 import io
 import json
-import os
-import shutil
-import tempfile
-import weakref
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _containers, _forks, _inductor
+from aoti_ref import _containers, _inductor, _library
 from aoti_ref._contract import (
     Contract,
     EnumMember,
@@ -34,6 +30,7 @@ from aoti_ref._weights import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
 FORMAT = "aoti_ref/1"
 _MANIFEST = "aoti_ref/manifest.json"
@@ -115,31 +112,24 @@ class Package:
             for c in self.constants
             if c.literal
         }
-        self._files = {
-            n: d for n, d in members.items() if not n.startswith("aoti_ref/")
-        }
-        self._lock = _forks.lock(self)
-        self._library: Path | None = None
+        self._digest = _sha256(archive)
 
-    def library(self) -> Path:
-        """Extract the graph, once per process at most, and give its shared library.
+    def runner(self, device: torch.device) -> _inductor.Runner:
+        """Make a runner of the graph, which is unpacked once per process at most.
 
-        The folder is private to the user and goes when the package does, in the
-        process that made it: a forked child uses it and leaves it.
+        Args:
+            device: Where its constants live.
+
+        Raises:
+            UnusableFolder: The folder for temporary files cannot be used. The next
+                call tries again.
         """
-        with self._lock:
-            if self._library is None:
-                folder = Path(tempfile.mkdtemp(prefix="aoti_ref_"))
-                weakref.finalize(self, _remove, folder, os.getpid())
-                for name, data in self._files.items():
-                    (folder / name).write_bytes(data)
-                self._library = next(folder.glob("*.wrapper.so"))
-            return self._library
+        library = _library.library(self._digest)
+        return library.runner(self._files, device)
 
-
-def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
+    def _files(self) -> dict[str, bytes]:
+        members = _members(self.archive, "package")
+        return {name: data for name, data in members.items() if "/" not in name}
 
 
 def _members(archive: bytes, origin: str) -> dict[str, bytes]:

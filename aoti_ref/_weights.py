@@ -127,8 +127,11 @@ def resolve(
     others: Sequence[Fault] = (),
     *,
     offloaded: bool = False,
-) -> dict[str, Slot]:
+) -> tuple[dict[str, Slot], dict[str, torch.Tensor]]:
     """Find a tensor of `module` for every constant, and hold it to the graph.
+
+    Each place is read once: what was found good is what is returned, whatever
+    another thread hangs there meanwhile.
 
     Args:
         module: The module whose tensors are to be bound.
@@ -138,14 +141,14 @@ def resolve(
             their present device says nothing.
 
     Returns:
-        For each constant's name the place where its tensor hangs.
+        For each constant's name the place where its tensor hangs, and the tensor.
 
     Raises:
         WeightMismatch: With everything that is missing or does not fit.
     """
     wanted = [constant for constant in constants if not constant.literal]
     found = slots(module, [constant.name for constant in wanted])
-    tensors = {name: slot.get() for name, slot in found.items()}
+    tensors = {n: t for n, slot in found.items() if (t := slot.get()) is not None}
     faults = [
         *others,
         *(
@@ -157,7 +160,7 @@ def resolve(
     if faults:
         total = len(wanted) + len(others)
         raise WeightMismatch(type(module).__name__, total, tuple(faults))
-    return found
+    return found, tensors
 
 
 def faults_of(

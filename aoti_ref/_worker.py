@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import torch
 
-from aoti_ref import _forks, _inductor, _serving, _wire
+from aoti_ref import _inductor, _serving, _wire
 from aoti_ref._child import Child
-from aoti_ref._errors import ChildTraceback, CudaInParent, NotSendable, TaskFailed
+from aoti_ref._locks import Lock
+from aoti_ref._task_errors import ChildTraceback, CudaInParent, NotSendable, TaskFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -112,7 +113,7 @@ class _Task:
         self._duration = duration
         self._reuse = reuse
         self._idle: list[Child] = []
-        self._lock = _forks.lock(self)
+        self._lock = Lock()
         weakref.finalize(self, _end_all, self._idle)
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
