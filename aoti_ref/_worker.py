@@ -231,7 +231,10 @@ def _seconds(
 _cuda_start: list[str] = []  # where CUDA was started, if it was after the first task
 _watching: list[bool] = []
 _DRIVER = "/dev/nvidia-uvm"
-_ASKING = "a call of the driver, such as torch.cuda.is_available() without NVML"
+_ASKING = (
+    "a call of the driver, such as torch.cuda.is_available(), which asks NVML instead "
+    "where PYTORCH_NVML_BASED_CUDA_CHECK=1 is set"
+)
 
 
 def _watch_cuda() -> None:

@@ -9,7 +9,6 @@ ZeroGPU app: each child extracts the package, loads it, and computes.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 import aoti_ref
-from conformance import environment
+from benchmarks import record
 from conformance.models import applying, blocks
 
 if TYPE_CHECKING:
@@ -71,14 +70,8 @@ def main(arguments: list[str] | None = None) -> int:
     good = medians["first_result_ms"] < TARGET_MS
     console.print(f"target: under {TARGET_MS:g} ms to the first result: {good}")
     if options.output:
-        record = {
-            "benchmark": "worker",
-            "environment": environment.describe(),
-            "target_ms": TARGET_MS,
-            "median": medians,
-            "rounds": found,
-        }
-        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        figures = {"target_ms": TARGET_MS, "median": medians, "rounds": found}
+        record.write(options.output, "worker", figures)
     return int(not good)
 
 

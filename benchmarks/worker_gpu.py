@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import os
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ from rich.console import Console
 from torch import nn
 
 import aoti_ref
-from conformance import environment
+from benchmarks import record
 
 LAYERS = 8
 JOBS = 20
@@ -149,15 +148,13 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"{'good' if is_good else 'BAD ':4} {name}", highlight=False)
     console.print_json(data={"before": before, "after": after, "memory": found})
     if options.output:
-        record = {
-            "benchmark": "worker_gpu",
-            "environment": environment.describe(),
+        figures = {
             "good": good,
             "parent": {"before": before, "after": after},
             "errors": errors,
             "memory": found,
         }
-        options.output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        record.write(options.output, "worker_gpu", figures)
     return int(not all(good.values()))
 
 

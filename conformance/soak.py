@@ -2,6 +2,8 @@
 
     python -m conformance.soak [--impl reference] [--jobs 200] [--kills 20]
 
+Then call modules that share a graph from eight threads, a thousand times each.
+
 Figures like these take minutes and settle no single clause; chapter PRC has those.
 """
 
@@ -160,11 +162,35 @@ def _children(*, dead: bool = True) -> Iterator[int]:
                 yield int(entry.name)
 
 
-def soak(impl: Adapter, *, count: int, kills: int, seed: int) -> list[Figure]:
+def calls_at_once(impl: Adapter, cache: Path) -> list[Figure]:
+    """Call from many threads, in a child: this process computes nothing."""
+
+    def work() -> dict[str, Any]:
+        from conformance.soak_threads import threads
+
+        return threads(impl, cache=cache)
+
+    ending = isolated.run_forked(work, deadline_s=900)
+    if ending.kind != "answer":
+        return [Figure("calls from threads", ending.text.strip(), "answers", False)]
+    found = ending.answer
+    return [
+        exactly("right answers to threads", found["right"], found["calls"]),
+        exactly("threads that hang", found["stuck"], 0),
+        exactly("kinds of errors in threads", len(found["errors"]), 0),
+        Figure("seconds for all calls", f"{found['seconds']:.1f}", "any", True),
+    ]
+
+
+def soak(
+    impl: Adapter, *, count: int, kills: int, seed: int, cache: Path
+) -> list[Figure]:
     """Take all figures of an implementation, in a TMPDIR of its own."""
-    if "worker" not in impl.capabilities:
-        return [Figure("jobs", "it offers no worker", "any", good=True)]
-    return jobs(cast("Workers", impl), count=count, kills=kills, seed=seed)
+    if "worker" in impl.capabilities:
+        figures = jobs(cast("Workers", impl), count=count, kills=kills, seed=seed)
+    else:
+        figures = [Figure("jobs", "it offers no worker", "any", good=True)]
+    return figures + calls_at_once(impl, cache)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -174,6 +200,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=200)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    home = Path("~/.cache/aoti-conformance").expanduser()
+    cache = Path(os.environ.get("AOTI_CACHE", home))
+    parser.add_argument("--cache", type=Path, default=cache, help="compiled packages")
     parser.add_argument("--output", type=Path, help="a file for the figures, as JSON")
     options = parser.parse_args(arguments)
     isolated.prepare_environment()
@@ -183,7 +212,13 @@ def main(arguments: list[str] | None = None) -> int:
     isolated.warm_up()
     with tempfile.TemporaryDirectory(prefix="soak_") as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
-        figures = soak(impl, count=options.jobs, kills=options.kills, seed=options.seed)
+        figures = soak(
+            impl,
+            count=options.jobs,
+            kills=options.kills,
+            seed=options.seed,
+            cache=options.cache,
+        )
         tempfile.tempdir = None
         del os.environ["TMPDIR"]
     table = Table("figure", "found", "wanted", "", title=f"soak of {impl.info.name}")
