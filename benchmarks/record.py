@@ -31,8 +31,20 @@ def write(path: Path, name: str, figures: dict[str, Any]) -> None:
     content = {
         "benchmark": name,
         "environment": describe(),
-        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", f"benchmarks.{name}", *_options()]),
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "figures": figures,
     }
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _options() -> list[str]:
+    """Give the options of this run, without the file that it writes."""
+    given = iter(sys.argv[1:])
+    kept = []
+    for word in given:
+        if word == "--output":
+            next(given, None)
+        elif not word.startswith("--output="):
+            kept.append(word)
+    return kept

@@ -115,7 +115,7 @@ LAYOUTS: dict[str, tuple[str, Any]] = {
     "gaps in a buffer": ("hidden", _gaps),
     "gaps in a plain tensor": ("inner.plain", _gaps),
     "expanded": ("ones", lambda w: w[:1].expand(4)),
-    "sparse": ("inner.proj.weight", torch.Tensor.to_sparse),
+    "sparse": ("hidden", torch.Tensor.to_sparse),
     "negated": ("factor", lambda w: torch.complex(w, -w).conj().imag),
 }
 
