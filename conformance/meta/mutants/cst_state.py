@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import torch
 
-from aoti_ref import _apply
+from aoti_ref import _binding
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import as_it_was, on_a_copy, on_a_shared_twin
 from conformance.meta.mutants._around import accepts, around
@@ -104,12 +104,12 @@ CST_18_stale = mutant("CST-18", apply=on_a_shared_twin)
 
 # CST-19: nobody looks whether tensors share memory.
 def _unshared(compiled: Any, module: nn.Module) -> None:
-    with patch.object(_apply, "share", lambda *_: False):
+    with patch.object(_binding, "share", lambda *_: False):
         reference.apply(compiled, module)
     answer = module.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        with patch.object(_apply, "share", lambda *_: False):
+        with patch.object(_binding, "share", lambda *_: False):
             return answer(*args, **kwargs)
 
     module.forward = forward
