@@ -120,6 +120,8 @@ class AppliedModel:
             out if isinstance(out, ValueSpec) else getattr(torch, out, None)
             for out in self._contract.outputs
         ]
+        only = self._outputs[0] if self._bare else None
+        self._single = only if isinstance(only, torch.dtype) else None
         self._lock = Lock()
         self._binding: Binding | None = None
 
@@ -195,6 +197,8 @@ class AppliedModel:
 
     def _structured(self, outputs: list[torch.Tensor]) -> Any:
         """Give flat outputs eager's structure, and Python numbers back their type."""
+        if self._single is not None and outputs[0].dtype is self._single:
+            return outputs[0]  # a loop costs more
         leaves: list[Any] = []
         for want, found in zip(self._outputs, outputs, strict=True):
             if isinstance(want, ValueSpec):

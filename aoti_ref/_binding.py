@@ -122,10 +122,12 @@ class Binding:
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph; constants that it returns keep their memory alive."""
         outputs = self.runner.run(inputs)
-        if self._returned is None:  # the same ones at every call
+        returned = self._returned
+        if returned is None:  # the same ones at every call
             storages = [(i, _storage(output)) for i, output in enumerate(outputs)]
-            self._returned = [i for i, at in storages if at in self._owners]
-        for index in self._returned:
+            returned = [i for i, at in storages if at in self._owners]
+            self._returned = returned
+        for index in returned:
             owner = self._owners[_storage(outputs[index])]
             outputs[index] = _inductor.owned(outputs[index], owner)
         return outputs
