@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
 import os
@@ -230,7 +231,8 @@ def _seconds(
 
 _cuda_start: list[str] = []  # where CUDA was started, if it was after the first task
 _watching: list[bool] = []
-_DRIVER = "/dev/nvidia-uvm"
+_DRIVER = "libcuda.so.1"
+_NOT_STARTED = 3  # CUDA_ERROR_NOT_INITIALIZED
 _ASKING = (
     "a call of the driver, such as torch.cuda.is_available(), which asks NVML instead "
     "where PYTORCH_NVML_BASED_CUDA_CHECK=1 is set"
@@ -258,13 +260,17 @@ def _refuse_cuda(name: str) -> None:
     if _inductor.cuda_started():
         raise CudaInParent(name, _cuda_start[0] if _cuda_start else "")
     # Counting the devices is enough to spoil the driver for every child.
-    if _holds_driver():
+    if _driver_started():
         raise CudaInParent(name, _ASKING)
 
 
-def _holds_driver() -> bool:
-    for descriptor in Path("/proc/self/fd").glob("*"):
-        with suppress(OSError):  # the one that lists them is gone
-            if str(descriptor.readlink()) == _DRIVER:
-                return True
-    return False
+def _driver_started() -> bool:
+    """Whether the driver was started in this process; asking does not start it.
+
+    Its open files do not tell: NVML opens the same ones, and does no harm.
+    """
+    try:
+        driver = ctypes.CDLL(_DRIVER, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:  # nothing has loaded it
+        return False
+    return int(driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int()))) != _NOT_STARTED

@@ -98,6 +98,19 @@ def libraries() -> set[tuple[str, str]]:
     return found
 
 
+def cuda_driver_started() -> bool:
+    """Whether this process started CUDA's driver; asking does not start it.
+
+    Open files of the GPU do not tell: NVML has the same ones open, and does no harm.
+    """
+    try:
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:  # nothing has loaded it
+        return False
+    not_initialized = 3
+    return int(driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int()))) != not_initialized
+
+
 def descriptors() -> set[str]:
     """Name the open file descriptors."""
     return {path.name for path in (_PROC / "fd").iterdir()}

@@ -14,6 +14,7 @@ from unittest.mock import patch
 
 import torch
 
+from conformance import gauges
 from conformance.adapter import Packages, load
 from conformance.models import applying, blocks
 from conformance.workbench import ran_compiled
@@ -167,11 +168,10 @@ def starts_of_cuda(adapter: str, folder: str, seed: int) -> dict[str, Any]:
         impl.export(module, applying.kinds_call())
         packages: Packages = impl
         impl.apply(packages.load(Path(folder)), module)
-    held = map(_target, _DESCRIPTORS.iterdir())
     return {
         "asked": asked,
         "started": bool(torch.cuda._initialized),
-        "held": [name for name in held if name.startswith("/dev/nvidia-uvm")],
+        "driver": gauges.cuda_driver_started(),
     }
 
 

@@ -145,7 +145,7 @@ def test_a_parent_does_not_start_cuda(
     task = "conformance.clauses._workers:starts_of_cuda"
     done = fresh_python(task, adapter_name, str(tmp_path), seed)
 
-    assert done.value == {"asked": [], "started": False, "held": []}
+    assert done.value == {"asked": [], "started": False, "driver": False}
 
 
 @clause("PRC-19")
