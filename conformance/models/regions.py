@@ -49,11 +49,13 @@ class Plain(nn.Module):
         super().__init__()
         self.slope = 0.1
         self.proj: nn.Module = nn.Linear(WIDTH, WIDTH)
+        self.drop = nn.Dropout(0.5)
         self.register_buffer("shift", torch.ones(WIDTH), persistent=False)
 
     def forward(self, hidden_states: torch.Tensor, scale: float = 0.5) -> torch.Tensor:
         y = functional.leaky_relu(self.proj(hidden_states) + self.shift, self.slope)
-        return hidden_states + scale * y
+        result: torch.Tensor = hidden_states + scale * self.drop(y)
+        return result
 
 
 class Twofold(nn.Module):
@@ -171,17 +173,17 @@ def call(tokens: int = 6, seed: int = 0, **others: Any) -> Call:
 
 
 def drops_a_weight(module: Twofold) -> None:
-    module.plain[2].proj.bias = None
+    module.plain[2].get_submodule("proj").bias = None  # type: ignore[assignment]
 
 
 def reshapes_a_weight(module: Twofold) -> None:
     bias = nn.Parameter(torch.ones(2), requires_grad=False)
-    module.plain[2].proj.bias = bias
+    module.plain[2].get_submodule("proj").bias = bias
 
 
 def widens_a_weight(module: Twofold) -> None:
     bias = nn.Parameter(torch.ones(WIDTH).double(), requires_grad=False)
-    module.plain[2].proj.bias = bias
+    module.plain[2].get_submodule("proj").bias = bias
 
 
 def drops_a_buffer(module: Twofold) -> None:
