@@ -175,6 +175,10 @@ class AppliedModel:
         self._check = Checker(self._contract, signature, type(module).__name__)
         self._result = _tree.load_result(self._contract.result)
         self._bare = self._result.is_leaf()
+        # Unflattening takes pytree microseconds, and most results are a tuple.
+        self._plain_tuple = self._result.type is tuple and all(
+            child.is_leaf() for child in _tree.children_of(self._result)
+        )
         # A dtype for a tensor, None for a Python number.
         self._outputs = [
             out if isinstance(out, ValueSpec) else getattr(torch, out, None)
@@ -269,4 +273,6 @@ class AppliedModel:
                 leaves.append(found)
         if self._bare:
             return leaves[0]
+        if self._plain_tuple:
+            return tuple(leaves)
         return pytree.tree_unflatten(leaves, self._result)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
-from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -29,19 +27,22 @@ from aoti_ref._errors import (
 )
 from aoti_ref._export import argument_paths, export
 from aoti_ref._hooks import inner_method
+from aoti_ref._progress import shown
 from aoti_ref._recording import leaf_of
 from aoti_ref._regions import CompiledRegions, Region
+from aoti_ref._serving import inside
+from aoti_ref._worker import gpu_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch import nn
     from torch.export import ExportedProgram
 
     from aoti_ref._call import Call
+    from aoti_ref._compile import CompiledModel
+    from aoti_ref._progress import Progress
     from aoti_ref._recording import RegionCalls
-
-Progress = Callable[[int, int, str], None]
 
 # Mistakes of the caller's, which are no block's.
 _CALLERS = (UnknownOption, ConflictingOption, UnusableFolder)
@@ -71,6 +72,7 @@ def compile_regions(
     options: Mapping[str, Any] | None = None,
     on_failure: Literal["raise", "eager"] = "raise",
     progress: bool | Progress = True,
+    jobs: int = 1,
 ) -> CompiledRegions:
     """Compile the blocks of `module` that were called, one graph for equal ones.
 
@@ -89,6 +91,8 @@ def compile_regions(
             leave it "eager" and name it in the result's `eager`.
         progress: Whether to show a bar (needs tqdm), or what to call instead, with
             the number of graphs that are done, of all, and the blocks' class.
+        jobs: How many graphs to compile at once, each in a forked child as
+            `gpu_task` makes them; so only where this process has not started CUDA.
 
     Returns:
         What `apply` takes, for `module` or one with the same blocks.
@@ -98,6 +102,7 @@ def compile_regions(
             of them can.
         UnknownArgument: `dynamic` names an argument of no block.
         UnknownOption, ConflictingOption, UnusableFolder: As `compile` says.
+        CudaInParent: More than one job, and this process has started CUDA.
     """
     if on_failure not in ("raise", "eager"):
         message = f"on_failure must be 'raise' or 'eager', found {on_failure!r}"
@@ -109,13 +114,12 @@ def compile_regions(
     if on_failure == "raise":
         failures.refuse()
     regions: list[Region] = []
-    with _shown(progress, len(groups)) as show:
-        for done, group in enumerate(groups):
-            show(done, len(groups), type(group.sites[0].block).__name__)
-            regions += _compiled(group, options, failures)
+    with shown(progress, len(groups)) as show:
+        for done, (group, made) in enumerate(_made(groups, options, jobs)):
+            regions += _compiled(group, made, failures)
+            show(done + 1, len(groups), type(group.sites[0].block).__name__)
             if on_failure == "raise":
                 failures.refuse()
-        show(len(groups), len(groups), "")
     if not regions:
         failures.refuse()
     eager = {fault.name: f"{fault.kind}: {fault.detail}" for fault in failures.faults}
@@ -229,17 +233,37 @@ def _exported(sites: list[_Site], failures: _Failures) -> list[_Group]:
     return groups
 
 
+def _made(
+    groups: list[_Group], options: Mapping[str, Any] | None, jobs: int
+) -> Iterator[tuple[_Group, CompiledModel | AotiError]]:
+    """Compile the graphs, and give each with its group, or what it was refused for."""
+
+    def make(group: _Group) -> CompiledModel | AotiError:
+        try:
+            return compile_program(group.program, options=options)
+        except _CALLERS:
+            raise
+        except AotiError as error:
+            return error
+
+    if jobs <= 1 or len(groups) <= 1 or inside():
+        yield from ((group, make(group)) for group in groups)
+        return
+
+    def apart(group: _Group) -> CompiledModel | AotiError:
+        return gpu_task(lambda: make(group))()
+
+    with ThreadPoolExecutor(jobs) as pool:  # threads that wait for their children
+        yield from zip(groups, pool.map(apart, groups), strict=True)
+
+
 def _compiled(
-    group: _Group, options: Mapping[str, Any] | None, failures: _Failures
+    group: _Group, compiled: CompiledModel | AotiError, failures: _Failures
 ) -> list[Region]:
-    """Compile the graph of a group, and hold its blocks to it."""
-    try:
-        compiled = compile_program(group.program, options=options)
-    except _CALLERS:
-        raise
-    except AotiError as error:
+    """Hold the blocks of a group to its graph."""
+    if isinstance(compiled, AotiError):
         for site in group.sites:
-            failures.add(site.name, error)
+            failures.add(site.name, compiled)
         return []
     names: list[str] = []
     for site in group.sites:
@@ -253,25 +277,3 @@ def _compiled(
     if not names:
         return []
     return [Region(tuple(names), compiled, _traits.make(group.sites[0].block))]
-
-
-@contextmanager
-def _shown(progress: bool | Progress, total: int) -> Iterator[Progress]:  # noqa: FBT001  # as it was given
-    """Give what shows how far the compile has come: the caller's, a bar, or nothing."""
-    if callable(progress):
-        yield progress
-        return
-    try:
-        bars = importlib.import_module("tqdm.auto") if progress and total > 1 else None
-    except ImportError:
-        bars = None
-    if bars is None:
-        yield lambda _done, _total, _kind: None
-        return
-    with bars.tqdm(total=total, desc="Compiling blocks") as bar:
-
-        def show(done: int, _total: int, kind: str) -> None:
-            bar.set_postfix_str(kind)
-            bar.update(done - bar.n)
-
-        yield show

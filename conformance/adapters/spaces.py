@@ -1,7 +1,7 @@
 """Adapter: Hugging Face's `spaces`, the layer that ZeroGPU runs.
 
 `compile` and `apply` take its in-memory path; `save` and `load` its package folder.
-Exporting is torch's own, as in its published recipe. Of repeated blocks the first one of
+Exporting is torch's own, as in its published recipe. Of repeated blocks the first of
 each class is compiled, and `aoti_blocks_load` gives all others the same graph.
 """
 

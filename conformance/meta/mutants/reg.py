@@ -203,6 +203,15 @@ def _keeps_every_call(module: nn.Module, run: Any, **kwargs: Any) -> Any:
 
 REG_14 = mutant("REG-14", compile_regions=_keeps_every_call)
 
+
+def _leaks(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    """Mix channels a little: layer norms take a shift of them all away."""
+    result = answer(*args, **kwargs)
+    return pytree.tree_map_only(
+        torch.Tensor, lambda x: x + 0.02 * x.roll(1, -1), result
+    )
+
+
 _FLUX = ("transformer_blocks.0", "single_transformer_blocks.0")
-REG_30_drift = mutant("REG-30", apply=answering(_FLUX, _drifts))
+REG_30_drift = mutant("REG-30", apply=answering(_FLUX, _leaks))
 REG_30_eager = mutant("REG-30", apply=then(_FLUX[1:], eager))
