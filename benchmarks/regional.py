@@ -175,7 +175,7 @@ def _timed(functions: list[Callable[[], Any]]) -> float:
 
 
 def _runners(block: nn.Module) -> dict[str, float]:
-    """Measure what a block more costs to apply to: a runner, library and weights aside."""
+    """Measure what a block more costs to apply to: a runner, beside the library."""
     applied: Any = block.forward
     twins = [copy.copy(block) for _ in range(_RUNNERS)]
     for twin in twins:

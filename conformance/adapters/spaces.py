@@ -90,12 +90,12 @@ class Blocks(NamedTuple):
     def apply_to(self, module: nn.Module) -> None:
         """Load them as from the Hub, with a download that gives what is here."""
 
-        def download(*_args: Any, filename: str = "", subfolder: str = "") -> BytesIO:
+        def download(
+            repo_id: str, filename: str, subfolder: str = "", **_others: Any
+        ) -> BytesIO:
             if filename == aoti.PACKAGE_FILENAME and subfolder in self.archives:
                 return BytesIO(self.archives[subfolder])
-            raise LocalEntryNotFoundError(
-                f"no {subfolder}/{filename} in the repository"
-            )
+            raise LocalEntryNotFoundError(f"{repo_id} has no {subfolder}/{filename}")
 
         with patch("huggingface_hub.hf_hub_download", download):
             aoti.aoti_blocks_load(module, "local/blocks")
