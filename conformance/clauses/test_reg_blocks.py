@@ -252,3 +252,13 @@ def test_a_pipeline_with_compiled_blocks_gives_the_picture_of_eager(
         actual = case.run(seed)
 
     assert_parity(actual, eager, exact.double())
+
+
+@clause("REG-31")
+def test_buffers_outside_of_the_state_dict_are_the_blocks(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    row = blocks.seeded(regions.tabled, seed)
+    compiled = cache.regions(copy.deepcopy(row), regions.call())
+
+    assert_blocks_agree(Pair(row, applied_copy(impl, compiled, row)), regions.call())

@@ -50,7 +50,7 @@ class Plain(nn.Module):
         self.slope = 0.1
         self.proj: nn.Module = nn.Linear(WIDTH, WIDTH)
         self.drop = nn.Dropout(0.5)
-        self.register_buffer("shift", torch.ones(WIDTH), persistent=False)
+        self.register_buffer("shift", torch.ones(WIDTH))
 
     def forward(self, hidden_states: torch.Tensor, scale: float = 0.5) -> torch.Tensor:
         y = functional.leaky_relu(self.proj(hidden_states) + self.shift, self.slope)
@@ -110,6 +110,21 @@ class Cell(nn.Module):
         return hidden_states + y
 
 
+class Tabled(Cell):
+    """A Cell with a table that no state dict holds."""
+
+    table: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.ones(WIDTH), persistent=False)
+
+    def forward(
+        self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return super().forward(hidden_states * self.table, mask)
+
+
 class Uneven(nn.Module):
     """Six blocks of one class that need four graphs, as those of SDXL need two."""
 
@@ -161,6 +176,11 @@ class Row(nn.Module):
 def asking() -> Row:
     """Make a row of three, the last of which nobody can compile."""
     return Row(Cell(), Cell(), Cell(asks=True))
+
+
+def tabled() -> Row:
+    """Make a row of two, each with a table of its own."""
+    return Row(Tabled(), Tabled(), repeated=("Tabled",))
 
 
 def call(tokens: int = 6, seed: int = 0, **others: Any) -> Call:

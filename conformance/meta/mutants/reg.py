@@ -215,3 +215,12 @@ def _leaks(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
 _FLUX = ("transformer_blocks.0", "single_transformer_blocks.0")
 REG_30_drift = mutant("REG-30", apply=answering(_FLUX, _leaks))
 REG_30_eager = mutant("REG-30", apply=then(_FLUX[1:], eager))
+
+
+def _tables_of_first(blocks: list[nn.Module]) -> None:
+    twin = copy.deepcopy(blocks[1])
+    twin.table = blocks[0].table
+    blocks[1].forward = Held(twin)
+
+
+REG_31 = mutant("REG-31", apply=together(("cells.0", "cells.1"), _tables_of_first))
