@@ -17,7 +17,6 @@ from aoti_ref._capture import capture as capture
 from aoti_ref._capture import capture_calls as capture_calls
 from aoti_ref._compile import CompiledModel as CompiledModel
 from aoti_ref._compile import compile as compile
-from aoti_ref._compile import load as load
 from aoti_ref._errors import AotiError as AotiError
 from aoti_ref._errors import AutocastActive as AutocastActive
 from aoti_ref._errors import BadCall as BadCall
@@ -25,10 +24,12 @@ from aoti_ref._errors import BadRange as BadRange
 from aoti_ref._errors import BadResult as BadResult
 from aoti_ref._errors import BrokenPackage as BrokenPackage
 from aoti_ref._errors import ConflictingOption as ConflictingOption
+from aoti_ref._errors import FailedBlocks as FailedBlocks
 from aoti_ref._errors import Fault as Fault
 from aoti_ref._errors import HookedModule as HookedModule
 from aoti_ref._errors import NarrowedRange as NarrowedRange
 from aoti_ref._errors import NeverCalled as NeverCalled
+from aoti_ref._errors import NoBlocks as NoBlocks
 from aoti_ref._errors import NotApplied as NotApplied
 from aoti_ref._errors import NotCompilable as NotCompilable
 from aoti_ref._errors import NotExportable as NotExportable
@@ -38,6 +39,11 @@ from aoti_ref._errors import UnknownOption as UnknownOption
 from aoti_ref._errors import UnusableFolder as UnusableFolder
 from aoti_ref._errors import WeightMismatch as WeightMismatch
 from aoti_ref._export import export as export
+from aoti_ref._recording import RegionCalls as RegionCalls
+from aoti_ref._recording import capture_regions as capture_regions
+from aoti_ref._regional import compile_regions as compile_regions
+from aoti_ref._regions import CompiledRegions as CompiledRegions
+from aoti_ref._regions import load as load
 from aoti_ref._task_errors import ChildTraceback as ChildTraceback
 from aoti_ref._task_errors import CudaInParent as CudaInParent
 from aoti_ref._task_errors import NotSendable as NotSendable

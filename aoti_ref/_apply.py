@@ -12,17 +12,20 @@ from torch.utils import _pytree as pytree
 from aoti_ref import _tree
 from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
-from aoti_ref._compile import CompiledModel
+from aoti_ref._compile import CompiledModel, Part
 from aoti_ref._contract import ValueSpec
 from aoti_ref._errors import (
+    AotiError,
     BadCall,
     BadResult,
+    FailedBlocks,
     Fault,
     NotApplied,
     TrainingMode,
 )
 from aoti_ref._hooks import Children, inner_method
 from aoti_ref._locks import Lock
+from aoti_ref._regions import CompiledRegions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,16 +35,20 @@ _exchange = Lock()  # two threads that apply or restore go one after the other
 
 
 def apply(
-    compiled: CompiledModel, module: nn.Module, *, method: str = "forward"
+    compiled: CompiledModel | CompiledRegions,
+    module: nn.Module,
+    *,
+    method: str = "forward",
 ) -> None:
-    """Make `module(...)` run `compiled` with the weights of `module`.
+    """Make `module(...)`, or its blocks, run `compiled` with the weights of `module`.
 
     The weights stay where they are, on the module: no second copy is made, and
     changes to them are seen by the next call. The module is held to the package
     before anything is touched, so a refusal leaves it as it was.
 
     Args:
-        compiled: From `compile` or `load`. It may be applied to many modules.
+        compiled: From `compile`, `compile_regions` or `load`. It may be applied to
+            many modules.
         module: In eval mode, with the weights that the graph was compiled for in
             name, dtype, shape and stride, and the plain values that its code reads.
             Its hooks keep running.
@@ -54,38 +61,91 @@ def apply(
             is raised by a call if they, or other children, come later.
         TrainingMode: `module` is in training mode.
         BadCall: The method does not take the arguments that the graph needs.
+        FailedBlocks: One of these is the matter with blocks, all of them named; or
+            the module has other blocks than those that were compiled.
+        NoBlocks: It has no blocks, and the graphs are for blocks.
     """
-    if not isinstance(compiled, CompiledModel):
+    if not isinstance(compiled, (CompiledModel, CompiledRegions)):
         message = f"compiled must be a CompiledModel, found {type(compiled).__name__}"
         raise TypeError(message)
+    parts = compiled.parts(module)
+    with _exchange:
+        made = _stand_ins(parts, module, method)
+        try:
+            for part, applied in made:
+                setattr(part, applied.__name__, applied)
+        except BaseException:  # a foreign __setattr__, or an interrupt
+            for part, applied in made:
+                if vars(part).get(applied.__name__) is applied:
+                    _take_off(part, applied.__name__, applied)
+            raise
+
+
+def _stand_ins(
+    parts: list[Part], module: nn.Module, method: str
+) -> list[tuple[nn.Module, AppliedModel]]:
+    """Make what will stand in for each part, once all were found to fit."""
+    made: list[tuple[nn.Module, AppliedModel]] = []
+    faults: list[Fault] = []
+    for name, compiled, part in parts:
+        try:
+            made.append((part, _stand_in(compiled, part, method)))
+        except AotiError as error:  # noqa: PERF203  # all are to be named
+            if not name:
+                raise
+            detail = " ".join(line.strip() for line in str(error).splitlines())
+            faults.append(Fault(type(error).__name__, name, detail))
+    if faults:
+        what = "do not take their graphs"
+        raise FailedBlocks(type(module).__name__, what, tuple(faults))
+    return made
+
+
+def _stand_in(compiled: CompiledModel, module: nn.Module, method: str) -> AppliedModel:
     children = Children(module)
     inner = inner_method(module, method)
-    with _exchange:
-        before = module.__dict__.get(inner, _NOTHING)
-        signature = inspect.signature(getattr(module, inner))
-        if isinstance(before, AppliedModel):
-            before = before.before
-        layout = children.layout
-        applied = AppliedModel(compiled, module, inner, before, signature, layout)
-        applied.refuse_misfit(module)
-        setattr(module, inner, applied)
+    before = module.__dict__.get(inner, _NOTHING)
+    signature = inspect.signature(getattr(module, inner))
+    if isinstance(before, AppliedModel):
+        before = before.before
+    applied = AppliedModel(compiled, module, inner, before, signature, children.layout)
+    applied.refuse_misfit(module)
+    return applied
 
 
 def restore(module: nn.Module, *, method: str = "forward") -> None:
-    """Undo `apply`: `module` runs its own Python again, on the same weights.
+    """Undo `apply`: `module`, or its blocks, run their own Python on the same weights.
 
     Raises:
         NotApplied: No compiled model was applied to it.
     """
-    inner = inner_method(module, method)
     with _exchange:
-        applied = module.__dict__.get(inner)
-        if not isinstance(applied, AppliedModel):
+        below = [part for part in module.modules() if part is not module]
+        found = _applied([module], method) or _applied(below, method)
+        if not found:
             raise NotApplied(type(module).__name__, method)
-        if applied.before is _NOTHING:
-            delattr(module, inner)
-        else:
-            setattr(module, inner, applied.before)
+        for part, name, applied in found:
+            _take_off(part, name, applied)
+
+
+def _applied(
+    modules: list[nn.Module], method: str
+) -> list[tuple[nn.Module, str, AppliedModel]]:
+    """Find the compiled models that stand in for modules, and as which attribute."""
+    names = (method, "_old_forward") if method == "forward" else (method,)
+    return [
+        (module, name, found)
+        for module in modules
+        for name in names
+        if isinstance(found := vars(module).get(name), AppliedModel)
+    ]
+
+
+def _take_off(module: nn.Module, name: str, applied: AppliedModel) -> None:
+    if applied.before is _NOTHING:
+        delattr(module, name)
+    else:
+        setattr(module, name, applied.before)
 
 
 class AppliedModel:
@@ -115,6 +175,10 @@ class AppliedModel:
         self._check = Checker(self._contract, signature, type(module).__name__)
         self._result = _tree.load_result(self._contract.result)
         self._bare = self._result.is_leaf()
+        # Unflattening takes pytree microseconds, and most results are a tuple.
+        self._plain_tuple = self._result.type is tuple and all(
+            child.is_leaf() for child in _tree.children_of(self._result)
+        )
         # A dtype for a tensor, None for a Python number.
         self._outputs = [
             out if isinstance(out, ValueSpec) else getattr(torch, out, None)
@@ -213,4 +277,6 @@ class AppliedModel:
                 leaves.append(found)
         if self._bare:
             return leaves[0]
+        if self._plain_tuple:
+            return tuple(leaves)
         return pytree.tree_unflatten(leaves, self._result)

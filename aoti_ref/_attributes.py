@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _SCALARS = (bool, int, float, str, type(None))
-_TORCHS_OWN = frozenset({*vars(nn.Module()), "call_super_init"})
+TORCHS_OWN = frozenset({*vars(nn.Module()), "call_super_init"})
 _GONE = object()
 
 
@@ -47,7 +47,7 @@ def reads(module: nn.Module) -> Iterator[dict[str, Any]]:
 
     def watched(self: nn.Module, key: str) -> Any:
         value = object.__getattribute__(self, key)
-        if key not in _TORCHS_OWN and id(self) in names and _plain(value):
+        if key not in TORCHS_OWN and id(self) in names and is_plain(value):
             own: dict[str, Any] = object.__getattribute__(self, "__dict__")
             if own.get(key, _GONE) is value:
                 path = f"{names[id(self)]}.{key}".lstrip(".")
@@ -82,12 +82,12 @@ def places(
     return found, tuple(faults)
 
 
-def _plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether a value is one that a package's manifest can hold."""
     if type(value) in (list, tuple):
-        return all(map(_plain, value))
+        return all(map(is_plain, value))
     if type(value) is dict:
-        return all(type(k) is str and _plain(item) for k, item in value.items())
+        return all(type(k) is str and is_plain(item) for k, item in value.items())
     return type(value) in _SCALARS
 
 

@@ -70,7 +70,7 @@ def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
             recorded = True
         raise Stop
 
-    with _world_kept(), _interpreted(module), patch.object(module, inner, stop):
+    with _world_kept(), interpreted(module), patch.object(module, inner, stop):
         try:
             yield call
         except Stop:
@@ -116,13 +116,13 @@ def capture_calls(module: nn.Module, method: str = "forward") -> Iterator[list[C
         calls.append(snapshot(args, kwargs))
         return original(*args, **kwargs)
 
-    with _interpreted(module), patch.object(module, inner, record):
+    with interpreted(module), patch.object(module, inner, record):
         yield calls
     if not calls:
         raise NeverCalled(type(module).__name__, method)
 
 
-def _interpreted(module: nn.Module) -> AbstractContextManager[object]:
+def interpreted(module: nn.Module) -> AbstractContextManager[object]:
     """Switch `module.compile()` off: dynamo would trace the recorder."""
     return patch.object(module, "_compiled_call_impl", None, create=True)
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from difflib import get_close_matches
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.export import ExportedProgram
@@ -15,11 +13,13 @@ from torch.export.graph_signature import InputKind
 from aoti_ref import _contract, _derive, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
-from aoti_ref._files import Folder
+from aoti_ref._files import Folder, write_whole
 from aoti_ref._weights import LITERAL, PLAIN, describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torch import nn
 
 _SAYS_WHERE = torch.ops.aten._assert_tensor_metadata.default
 
@@ -47,26 +47,19 @@ class CompiledModel:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the package to `path` (`*.pt2`), whole or not at all."""
-        target = Path(path)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-            try:
-                file.write(self.package.archive)
-                file.flush()
-                Path(file.name).chmod(0o644)
-                Path(file.name).replace(target)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write_whole(path, self.package.archive)
+
+    def parts(self, module: nn.Module) -> list[Part]:
+        """Say which modules this stands in for, and how: the one that it is given."""
+        return [Part("", self, module)]
 
 
-def load(path: str | os.PathLike[str]) -> CompiledModel:
-    """Read a package that `CompiledModel.save` wrote.
+class Part(NamedTuple):
+    """A module that a compiled model is to stand in for: its name, model and itself."""
 
-    Raises:
-        BrokenPackage: It is damaged, or of another format or torch.
-        FileNotFoundError: There is no such file.
-    """
-    return CompiledModel(Path(path).read_bytes(), str(path))
+    name: str
+    compiled: CompiledModel
+    module: nn.Module
 
 
 def compile(  # used qualified, as re.compile is

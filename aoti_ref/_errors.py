@@ -12,6 +12,8 @@
     ├── UnknownOption           compile: Inductor has no such option
     ├── ConflictingOption       compile: an option that would undo a promise
     ├── NotCompilable           compile: what the graph holds, or Inductor, says no
+    ├── NoBlocks                capture_regions, load: no block of a module matches
+    ├── FailedBlocks            compile_regions, apply: blocks that no graph is for
     ├── BrokenPackage           load: the file is not what `save` wrote
     ├── UnusableFolder          compile, a call: TMPDIR has no room, or runs no code
     ├── WeightMismatch          apply: the module cannot fill the constants
@@ -202,6 +204,53 @@ class NotCompilable(_Because):
     """
 
     what = "{} cannot be compiled"
+
+
+class NoBlocks(AotiError):
+    """A module has no block of a name that was given, or none that is repeated.
+
+    >>> print(NoBlocks("Net", ("FluxBlock",), ("Block", "Linear")))
+    Net has no block 'FluxBlock' (its classes are: Block, Linear)
+    >>> print(NoBlocks("Net", (), ("Block", "Linear")))
+    Net has no repeated blocks: name their classes (Block, Linear)
+    """
+
+    def __init__(
+        self, module: str, wanted: tuple[str, ...], known: tuple[str, ...]
+    ) -> None:
+        super().__init__(module, wanted, known)
+        self.module = module
+        self.wanted = wanted
+        self.known = known
+
+    def __str__(self) -> str:
+        known = ", ".join(self.known)
+        if not self.wanted:
+            return f"{self.module} has no repeated blocks: name their classes ({known})"
+        wanted = ", ".join(repr(name) for name in self.wanted)
+        return f"{self.module} has no block {wanted} (its classes are: {known})"
+
+
+class FailedBlocks(AotiError):
+    """Blocks of a module that no graph was made for, or that theirs does not fit.
+
+    >>> print(FailedBlocks("Net", "cannot be compiled", (
+    ...     Fault("NeverCalled", "blocks.3", "Block was not called"),
+    ... )))
+    Net: 1 block cannot be compiled
+      NeverCalled  blocks.3  Block was not called
+    """
+
+    def __init__(self, module: str, what: str, faults: tuple[Fault, ...]) -> None:
+        super().__init__(module, what, faults)
+        self.module = module
+        self.what = what
+        self.faults = faults
+
+    def __str__(self) -> str:
+        names = {fault.name for fault in self.faults}
+        count = "1 block" if len(names) == 1 else f"{len(names)} blocks"
+        return f"{self.module}: {count} {self.what}\n{table(self.faults)}"
 
 
 class BrokenPackage(_Because):

@@ -81,7 +81,7 @@ def export(
         signature = bound.signature
     leaves, spec = pytree.tree_flatten(dict(bound.arguments))
     named = _tree.spread(signature, bound.arguments)
-    paths = _paths(named, name)
+    paths = argument_paths(named, name)
     places = read_ranges(named, dynamic or {})
     leaves = grown([_dense(leaf) for leaf in leaves], paths, places)
     bound.arguments.update(pytree.tree_unflatten(leaves, spec))
@@ -168,7 +168,7 @@ def _places(
     return {name: place for name, (place,) in found.items()}
 
 
-def _paths(arguments: Mapping[str, Any], module: str) -> list[str]:
+def argument_paths(arguments: Mapping[str, Any], module: str) -> list[str]:
     """Name the leaves of all arguments, in order."""
     try:
         trees = {n: _tree.draw(pytree.tree_structure(v)) for n, v in arguments.items()}

@@ -8,7 +8,7 @@ import inspect
 import os
 import traceback
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -31,7 +31,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "package": ("save", "load"),  # on disk, without weights
     "restore": ("restore",),  # undo apply
     "fp8": (),
-    "regional": (),
+    "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
     "variants": (),
     "kernels": (),
     "worker": ("worker",),  # run functions in short-lived forked processes
@@ -158,6 +158,37 @@ class Restores(Adapter, Protocol):
 
     def restore(self, module: nn.Module) -> None:
         """Undo `apply`: the module runs its own Python again."""
+
+
+class Regional(Adapter, Protocol):
+    """Capability `regional`.
+
+    `apply`, `restore`, `save` and `load` take what `compile_regions` returns as they
+    take what `compile` returns.
+    """
+
+    def compile_regions(
+        self,
+        module: nn.Module,
+        run: Callable[[], object],
+        *,
+        blocks: Sequence[str] | None = None,
+        dynamic: Dynamic | None = None,
+        leave_eager: bool = False,
+    ) -> Any:
+        """Compile the repeated blocks of `module` as `run` calls them.
+
+        Args:
+            module: Its blocks are those of the classes in `_repeated_blocks`.
+            run: Calls `module` once, or a pipeline around it.
+            blocks: Names of classes, or of blocks or lists of them, instead.
+            dynamic: Ranges by names of the blocks' arguments; a block without an
+                argument of a name does without.
+            leave_eager: Leave eager what cannot be compiled, instead of refusing.
+        """
+
+    def eager_blocks(self, compiled: Any) -> Collection[str]:
+        """Name the blocks that `compile_regions` has left eager."""
 
 
 class Workers(Adapter, Protocol):

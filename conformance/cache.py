@@ -17,11 +17,11 @@ from filelock import FileLock
 from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
-    from conformance.adapter import Adapter, Dynamic, Packages
+    from conformance.adapter import Adapter, Dynamic, Packages, Regional
 
 
 class PackageCache:
@@ -57,16 +57,55 @@ class PackageCache:
         comes back holds for every module of the same recipe.
         """
         impl = self.adapter
-        if not impl.info.cacheable:
+        recipe = {
+            "dynamic": repr(dynamic),
+            "options": repr(sorted((options or {}).items())),
+        }
+
+        def make() -> Any:
             exported = impl.export(module, call, dynamic=dynamic)
             return impl.compile(exported, options=options)
-        folder = self._packages / self._key(module, call, dynamic, options)
+
+        return self._made(make, self._key(module, call, recipe))
+
+    def regions(
+        self,
+        module: nn.Module,
+        call: Any,
+        *,
+        run: Callable[[], object] | None = None,
+        **choices: Any,
+    ) -> Any:
+        """Give the compiled blocks of `module`, from the cache where it has them.
+
+        Args:
+            module: The module with the blocks.
+            call: How it is called, for the key, and unless `run` calls it.
+            run: Calls it from within a pipeline.
+            choices: For `compile_regions`.
+        """
+        impl = cast("Regional", self.adapter)
+
+        def once() -> object:
+            with torch.no_grad():
+                return module(*call.args, **call.kwargs)
+
+        def make() -> Any:
+            return impl.compile_regions(module, run or once, **choices)
+
+        recipe = {"regions": repr(sorted(choices.items()))}
+        return self._made(make, self._key(module, call, recipe))
+
+    def _made(self, make: Callable[[], Any], key: str) -> Any:
+        """Give what `make` makes, or has made for this key before."""
+        if not self.adapter.info.cacheable:
+            return make()
+        folder = self._packages / key
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
-                exported = impl.export(module, call, dynamic=dynamic)
-                self._keep(impl.compile(exported, options=options), folder)
-        packages = cast("Packages", impl)
+                self._keep(make(), folder)
+        packages = cast("Packages", self.adapter)
         return getattr(packages, "thaw", packages.load)(folder)
 
     def _keep(self, compiled: Any, folder: Path) -> None:
@@ -82,8 +121,7 @@ class PackageCache:
         self,
         module: nn.Module,
         call: Any,
-        dynamic: Dynamic | None,
-        options: dict[str, Any] | None,
+        recipe: dict[str, str],
     ) -> str:
         info = self.adapter.info
         tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
@@ -97,8 +135,7 @@ class PackageCache:
             "tensors": {name: _spell(tensor) for name, tensor in tensors.items()},
             "weights": _weights(module) if info.bakes_weights else "",
             "call": _spell_call(call),
-            "dynamic": repr(dynamic),
-            "options": repr(sorted((options or {}).items())),
+            **recipe,
         }
         text = json.dumps(parts, sort_keys=True)
         name = f"{info.name}-{type(module).__name__}"

@@ -11,7 +11,7 @@ from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -32,7 +32,9 @@ info = Info(
     packages=("aoti_ref",),
     cacheable=True,
 )
-capabilities = frozenset({"calls", "dynamic", "package", "restore", "worker"})
+capabilities = frozenset(
+    {"calls", "dynamic", "package", "regional", "restore", "worker"}
+)
 
 _FILE = "package.pt2"
 
@@ -85,6 +87,30 @@ def save(compiled: Any, folder: Path) -> None:
 @_refusals()
 def load(folder: Path) -> Any:
     return aoti_ref.load(folder / _FILE)
+
+
+@_refusals()
+def compile_regions(
+    module: nn.Module,
+    run: Callable[[], object],
+    *,
+    blocks: Sequence[str] | None = None,
+    dynamic: Dynamic | None = None,
+    leave_eager: bool = False,
+) -> Any:
+    with aoti_ref.capture_regions(module, blocks) as calls:
+        run()
+    return aoti_ref.compile_regions(
+        module,
+        calls,
+        dynamic=dims(dynamic),
+        on_failure="eager" if leave_eager else "raise",
+        progress=False,
+    )
+
+
+def eager_blocks(compiled: Any) -> Collection[str]:
+    return list(compiled.eager)
 
 
 def worker(

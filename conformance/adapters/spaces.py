@@ -1,11 +1,13 @@
 """Adapter: Hugging Face's `spaces`, the layer that ZeroGPU runs.
 
 `compile` and `apply` take its in-memory path; `save` and `load` its package folder.
-Exporting is torch's own, as in its published recipe.
+Exporting is torch's own, as in its published recipe. Of repeated blocks the first of
+each class is compiled, and `aoti_blocks_load` gives all others the same graph.
 """
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -14,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 
-from conformance.adapter import Dynamic, Info, Refused
+from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -53,7 +56,10 @@ info = Info(
     cacheable=True,
     bakes_weights=True,
 )
-capabilities = frozenset({"dynamic", "package"})
+capabilities = frozenset({"dynamic", "package", "regional"})
+
+
+_BLOCKS = "blocks"
 
 
 class InMemory(NamedTuple):
@@ -63,6 +69,49 @@ class InMemory(NamedTuple):
 
     def apply_to(self, module: nn.Module) -> None:
         aoti.aoti_apply(self.model, module)
+
+    def save(self, folder: Path) -> None:
+        """Write what `aoti_compile_and_save` writes, without compiling once more."""
+        package = folder / "root" / aoti.PACKAGE_FILENAME
+        package.parent.mkdir()
+        package.write_bytes(self.model.archive_file.getvalue())
+
+    def freeze(self, folder: Path) -> None:
+        """Keep the model for the suite's cache, with its weights."""
+        (folder / "archive.pt2").write_bytes(self.model.archive_file.getvalue())
+        torch.save(dict(self.model.weights.constants_map), folder / "weights.pt")
+
+
+class Blocks(NamedTuple):
+    """Archives by class of block, as a repository for `aoti_blocks_load` has them."""
+
+    archives: dict[str, bytes]
+
+    def apply_to(self, module: nn.Module) -> None:
+        """Load them as from the Hub, with a download that gives what is here."""
+
+        def download(
+            repo_id: str, filename: str, subfolder: str = "", **_others: Any
+        ) -> BytesIO:
+            if filename == aoti.PACKAGE_FILENAME and subfolder in self.archives:
+                return BytesIO(self.archives[subfolder])
+            raise LocalEntryNotFoundError(f"{repo_id} has no {subfolder}/{filename}")
+
+        with patch("huggingface_hub.hf_hub_download", download):
+            aoti.aoti_blocks_load(module, "local/blocks")
+
+    def save(self, folder: Path) -> None:
+        (folder / _BLOCKS).mkdir()
+        for name, archive in self.archives.items():
+            (folder / _BLOCKS / name).write_bytes(archive)
+
+    def freeze(self, folder: Path) -> None:
+        self.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Blocks:
+        paths = sorted((folder / _BLOCKS).iterdir())
+        return cls({path.name: path.read_bytes() for path in paths})
 
 
 class Folder(NamedTuple):
@@ -102,29 +151,68 @@ def compile(exported: Any, *, options: dict[str, Any] | None = None) -> InMemory
     return InMemory(aoti.aoti_compile(exported, options))
 
 
-def apply(compiled: InMemory | Folder, module: nn.Module) -> None:
+def apply(compiled: InMemory | Folder | Blocks, module: nn.Module) -> None:
     compiled.apply_to(module)
 
 
-def save(compiled: InMemory, folder: Path) -> None:
-    """Write what `aoti_compile_and_save` writes, without compiling once more."""
-    package = folder / "root" / aoti.PACKAGE_FILENAME
-    package.parent.mkdir()
-    package.write_bytes(compiled.model.archive_file.getvalue())
+def save(compiled: InMemory | Blocks, folder: Path) -> None:
+    compiled.save(folder)
 
 
-def load(folder: Path) -> Folder:
+def load(folder: Path) -> Folder | Blocks:
+    if (folder / _BLOCKS).is_dir():
+        return Blocks.load(folder)
     return Folder(folder)
 
 
-def freeze(compiled: InMemory, folder: Path) -> None:
-    """Keep an in-memory model for the suite's cache, with its weights."""
-    (folder / "archive.pt2").write_bytes(compiled.model.archive_file.getvalue())
-    torch.save(dict(compiled.model.weights.constants_map), folder / "weights.pt")
+def freeze(compiled: InMemory | Blocks, folder: Path) -> None:
+    compiled.freeze(folder)
 
 
-def thaw(folder: Path) -> InMemory:
-    """Make the in-memory model again that `freeze` kept."""
+def thaw(folder: Path) -> InMemory | Blocks:
+    """Make again what `freeze` kept."""
+    if (folder / _BLOCKS).is_dir():
+        return Blocks.load(folder)
     archive = BytesIO((folder / "archive.pt2").read_bytes())
     weights = torch.load(folder / "weights.pt", weights_only=True)
     return InMemory(aoti.ZeroGPUCompiledModel(archive, aoti.ZeroGPUWeights(weights)))
+
+
+def compile_regions(
+    module: nn.Module,
+    run: Callable[[], object],
+    *,
+    blocks: Sequence[str] | None = None,
+    dynamic: Dynamic | None = None,
+    leave_eager: bool = False,
+) -> Blocks:
+    if blocks is not None:
+        raise Unsupported(
+            "aoti_blocks_load takes the classes of _repeated_blocks alone"
+        )
+    if leave_eager:
+        raise Unsupported("aoti_blocks_load leaves nothing eager on request")
+    archives: dict[str, bytes] = {}
+    names: Any = module._repeated_blocks
+    for name in names:
+        alike = (part for part in module.modules() if type(part).__name__ == name)
+        first = next(alike, None)
+        if first is not None:
+            archives[name] = _compiled_block(first, run, dynamic or {})
+    return Blocks(archives)
+
+
+def _compiled_block(
+    block: nn.Module, run: Callable[[], object], dynamic: Dynamic
+) -> bytes:
+    with aoti.aoti_capture(block) as call:
+        run()
+    taken = inspect.signature(block.forward).parameters
+    ranges = {name: table for name, table in dynamic.items() if name in taken}
+    made = compile(export(block, call, dynamic=ranges or None))
+    archive: bytes = made.model.archive_file.getvalue()
+    return archive
+
+
+def eager_blocks(_compiled: Blocks) -> Collection[str]:
+    return ()

@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 
 from conformance.adapter import Packages, load
-from conformance.models import applying, blocks
+from conformance.clauses._regions import ran_compiled_blocks
+from conformance.models import applying, blocks, regions
 
 
 def answer(adapter: str, folder: str, seed: int) -> list[Any]:
@@ -39,4 +40,21 @@ def called(module: torch.nn.Module, seed: int) -> list[Any]:
     """Call a Kinds; the answer as lists, which JSON can say."""
     with torch.no_grad():
         result: list[Any] = module(*applying.kinds_call(seed).args).tolist()
+    return result
+
+
+def answer_of_blocks(adapter: str, folder: str, seed: int) -> list[Any]:
+    """Load the compiled blocks in `folder`, apply them to a Twofold, and call it."""
+    torch.set_num_threads(1)
+    impl = cast("Packages", load(adapter))
+    module = blocks.seeded(regions.Twofold, seed)
+    impl.apply(impl.load(Path(folder)), module)
+    with ran_compiled_blocks(module):
+        return called_blocks(module, seed)
+
+
+def called_blocks(module: torch.nn.Module, seed: int) -> list[Any]:
+    """Call a Twofold; the answer as lists, which JSON can say."""
+    with torch.no_grad():
+        result: list[Any] = module(**regions.call(seed=seed).kwargs).tolist()
     return result
