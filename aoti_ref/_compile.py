@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,14 +11,15 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _contract, _derive, _inductor, _package
+from aoti_ref import _contract, _derive, _form, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
+from aoti_ref._operators import custom_operators
 from aoti_ref._weights import LITERAL, PLAIN, describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
@@ -45,8 +47,13 @@ class CompiledModel:
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
         return self  # it never changes
 
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What the package says of itself: `aoti-package-2.schema.json` has it."""
+        return copy.deepcopy(self.package.manifest)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the package to `path` (`*.pt2`), whole or not at all."""
+        """Write the package to the file `path` (`*.pt2`), whole or not at all."""
         write_whole(path, self.package.archive)
 
     def parts(self, module: nn.Module) -> list[Part]:
@@ -63,7 +70,12 @@ class Part(NamedTuple):
 
 
 def compile(  # used qualified, as re.compile is
-    program: ExportedProgram, *, options: Mapping[str, Any] | None = None
+    program: ExportedProgram,
+    *,
+    options: Mapping[str, Any] | None = None,
+    keep_sources: bool = False,
+    source: Mapping[str, str] | None = None,
+    kernels: Sequence[Mapping[str, Any]] = (),
 ) -> CompiledModel:
     """Compile `program` for the device that its tensors are on.
 
@@ -74,6 +86,11 @@ def compile(  # used qualified, as re.compile is
     Args:
         program: From `export`, or from `torch.export.export`.
         options: Inductor's, such as `{"max_autotune": True}`.
+        keep_sources: Whether the generated code goes into the package, to be read.
+        source: The model that the program is of, for the manifest: its `repo` and
+            `revision`.
+        kernels: What registers operators that the graph calls, for the manifest:
+            each with a `repo` and a `revision`.
 
     Raises:
         UnknownOption: Inductor has no such option.
@@ -87,18 +104,14 @@ def compile(  # used qualified, as re.compile is
         message = f"program must be an ExportedProgram, found {type(program).__name__}"
         raise TypeError(message)
     merged = _merge(options or {})
-    name = program.graph_module.meta.get(_contract.MODULE, "the program")
-    contract = _derive.derive(program, name)
+    described, tensors = describe_program(program)
+    name, device = described.contract.module, described.device
     graph = (
         program.module(check_guards=False) if _guards_optional() else program.module()
     )
-    _refuse_subclasses(program, name)
     _own_constants(graph, program)
     _drop_constant_outputs(graph)
-    args, kwargs = program.example_inputs or ((), {})
-    tensors = _tensors(program)
-    literals = {n: t for n, t in tensors.items() if n.startswith(LITERAL)}
-    device = _device(tensors, contract)
+    args, kwargs = _form.as_called(graph, program)
     away = {n for n, t in tensors.items() if t.device.type != device}
     stranded = sorted(away - _carried_over(program, device))
     if stranded:
@@ -119,15 +132,42 @@ def compile(  # used qualified, as re.compile is
                 clear_executable_stack(file)
         archive = _package.build(
             files,
-            contract,
-            [describe(n, t, device, literal=n in literals) for n, t in tensors.items()],
-            _ties(tensors),
-            literals,
-            program.graph_module.meta.get(_contract.VALUES, {}),
-            program.graph_module.meta.get(_contract.PLACES, {}),
-            device,
+            described,
+            options=options or {},
+            keep_sources=keep_sources,
+            source=source,
+            kernels=kernels,
+            private=[str(folder)],
         )
     return CompiledModel(archive)
+
+
+def describe_program(
+    program: ExportedProgram,
+) -> tuple[_package.Described, dict[str, torch.Tensor]]:
+    """Say what a package of `program` takes, and give the tensors that it reads.
+
+    Raises:
+        NotCompilable: The graph holds what a package cannot promise.
+    """
+    meta = program.graph_module.meta
+    name = meta.get(_contract.MODULE, "the program")
+    contract = _derive.derive(program, name)
+    _refuse_subclasses(program, name)
+    tensors = _tensors(program)
+    literals = {n: t for n, t in tensors.items() if n.startswith(LITERAL)}
+    device = _device(tensors, contract)
+    described = _package.Described(
+        contract,
+        [describe(n, t, device, literal=n in literals) for n, t in tensors.items()],
+        _ties(tensors),
+        literals,
+        meta.get(_contract.VALUES, {}),
+        meta.get(_contract.PLACES, {}),
+        device,
+        custom_operators(program),
+    )
+    return described, tensors
 
 
 def _merge(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ DIMS = "aoti_ref.dims"  # the graph's symbols to the names of the ranges
 MODULE = "aoti_ref.module"  # the class that was exported
 FIXED = "aoti_ref.fixed"  # arguments that torch.export cannot take, by name
 VALUES = "aoti_ref.values"  # plain values that its code read from the module
+FORM = "aoti_ref.form"  # how many arguments the call gave by place, which by name
 PLACES = "aoti_ref.places"  # where literals hang in containers of the module
 
 # Numbers that the graph computes; "bool" alone would be a dtype.

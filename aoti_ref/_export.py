@@ -15,7 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aoti_ref import _attributes, _containers, _inductor, _tree
-from aoti_ref._contract import DIMS, FIXED, MODULE, PLACES, VALUES, EnumMember
+from aoti_ref._contract import DIMS, FIXED, FORM, MODULE, PLACES, VALUES, EnumMember
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
@@ -112,6 +112,7 @@ def export(
     program.graph_module.meta[VALUES] = values
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
+    program.graph_module.meta[FORM] = (len(call.args), list(call.kwargs))
     program.graph_module.meta[FIXED] = {
         n: EnumMember.of(v) if isinstance(v, enum.Enum) else v for n, v in fixed.items()
     }

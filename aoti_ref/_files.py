@@ -153,6 +153,31 @@ def _started(pid: int) -> str | None:
     return None if fields[0] in "ZX" and threads == 1 else fields[19]
 
 
+def write_folder(path: Path, files: Mapping[str, bytes], mark: str) -> None:
+    """Write a folder of files, whole or not at all, in the place of one like it.
+
+    Args:
+        path: Where. An empty folder there is replaced, and one that has `mark`.
+        files: By their paths below it.
+        mark: The file by which a folder is known that may be replaced.
+
+    Raises:
+        FileExistsError: There is something else.
+    """
+    there = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    if there and not (path / mark).is_file():
+        message = f"{path} is there, and has no {mark}: it is not replaced"
+        raise FileExistsError(message)
+    with tempfile.TemporaryDirectory(dir=path.absolute().parent) as beside:
+        made = Path(beside) / "made"
+        for name, data in files.items():
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            (made / name).write_bytes(data)
+        if there:  # nothing exchanges two folders in one step
+            path.rename(Path(beside) / "before")
+        made.replace(path)
+
+
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     target = Path(path)

@@ -19,6 +19,7 @@ import torch._inductor.config
 import torch._inductor.exc
 import torch.fx.experimental._config as fx_config
 from torch.fx.experimental import proxy_tensor
+from torch.utils import _pytree as pytree
 from torch.utils._sympy.printers import PythonPrinter
 
 if TYPE_CHECKING:
@@ -147,6 +148,40 @@ def typed(storage: torch.UntypedStorage, dtype: torch.dtype | None) -> Any:
         return storage
     kind: Any = torch.storage.TypedStorage
     return kind(wrap_storage=storage, dtype=dtype, _internal=True)
+
+
+def is_registered(operator: str) -> bool:
+    """Whether an operator such as `mine::attention` is known in this process."""
+    return bool(torch._C._jit_get_schemas_for_operator(operator))
+
+
+def cache_folder() -> str:
+    """Give the folder in which Inductor keeps what it compiles."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    found: str = cache_dir()
+    return found
+
+
+def call_as(graph: torch.fx.GraphModule, args: Any, kwargs: Any) -> None:
+    """Have the library of a graph say that it is called with `(args, kwargs)`."""
+    codegen: Any = graph.graph._codegen
+    spec = pytree.tree_structure((args, kwargs))
+    codegen.pytree_info = codegen.pytree_info._replace(in_spec=spec)
+
+
+def spell_spec(spec: pytree.TreeSpec) -> str:
+    """Write a structure as a library's call spec does."""
+    text: str = pytree.treespec_dumps(spec)
+    return text
+
+
+def dtype_number(dtype: torch.dtype) -> int:
+    """Give the number that libraries have for a dtype (c10::ScalarType); -1 if none."""
+    known = {torch.bool: 11, torch.bfloat16: 15}
+    names = "uint8 int8 int16 int32 int64 float16 float32 float64"
+    known |= {getattr(torch, name): at for at, name in enumerate(names.split())}
+    return known.get(dtype, -1)
 
 
 def compiler_missing(error: BaseException) -> bool:

@@ -51,6 +51,16 @@ def broken_promises(program: ExportedProgram, leaves: list[Any]) -> str:
     return watch.broken
 
 
+def custom_operators(program: ExportedProgram) -> list[str]:
+    """Name the operators of a graph that are not torch's own: `mine::attention`."""
+    found = {
+        node.target.name().split(".")[0]
+        for node in program.graph.nodes
+        if _is_custom(node)
+    }
+    return sorted(found)
+
+
 class _Watch(torch.fx.Interpreter):
     """Runs a graph and compares what custom operators return with their fakes."""
 

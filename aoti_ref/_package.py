@@ -1,58 +1,54 @@
 """A compiled graph without weights: one archive that says what it is.
 
-The archive is torch's .pt2 (its own loader opens it too) with a manifest beside the
-graph: contract, constants, torch's version, and a sha256 for every member.
+The archive is torch's .pt2, which its own loader opens too, with a manifest beside the
+graph. Nothing of it is loaded as code before all of it was held to the manifest, and
+the manifest to this machine.
 """
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import io
-import json
-import zipfile
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+import os
+import site
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from aoti_ref import _containers, _inductor, _library
-from aoti_ref._contract import (
-    Contract,
-    EnumMember,
-    Size,
-    Symbol,
-    TensorSpec,
-    ValueSpec,
+from aoti_ref import (
+    _archive,
+    _containers,
+    _elf,
+    _host,
+    _inductor,
+    _library,
+    _manifest,
+    _written,
 )
-from aoti_ref._errors import BrokenPackage
+from aoti_ref._errors import BrokenPackage, Fault
+from aoti_ref._package_errors import WrongHost
 from aoti_ref._weights import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
-FORMAT = "aoti_ref/1"
-_MANIFEST = "aoti_ref/manifest.json"
-_LITERALS = "aoti_ref/literals/"
-_GRAPH = "data/aotinductor/model"
-_EXTRA = "extra"
+    from aoti_ref._contract import Contract
+
+_ROOT = "archive"
+_GRAPH = "data/aotinductor/model/"
+_LITERALS = "extra/aoti_ref/literals/"
+_WRAPPER = ".wrapper.so"
+_SOURCES = (".cpp", ".h", ".py")
+_SHORTEST_PRIVATE = 4  # "/tmp": the shortest folder that is worth hiding
 
 
-def build(
-    files: Sequence[Path],
-    contract: Contract,
-    constants: Sequence[Constant],
-    ties: Sequence[Sequence[str]],
-    literals: Mapping[str, torch.Tensor],
-    values: Mapping[str, Any],
-    places: Mapping[str, _containers.Place],
-    device: str,
-) -> bytes:
-    """Make the archive of a compiled graph.
+class Described(NamedTuple):
+    """What a manifest says of a graph.
 
     Args:
-        files: What the compiler made; sources are left out.
         contract: What a call must look like.
         constants: What the graph needs.
         ties: Names of one and the same tensor, group by group.
@@ -60,46 +56,123 @@ def build(
         values: Plain values of the module that its code read, by name.
         places: Where literals hang in containers of the module, by name.
         device: The type of the device that it was compiled for.
+        ops: The operators that are not torch's own, such as `mine::attention`.
     """
-    kept = [file for file in files if file.suffix != ".cpp"]
-    blobs = {_LITERALS + name: _text(tensor) for name, tensor in literals.items()}
-    digests = {file.name: _sha256(file.read_bytes()) for file in kept}
-    digests |= {name: _sha256(text.encode()) for name, text in blobs.items()}
-    manifest = {
-        "format": FORMAT,
-        "torch": torch.__version__,
-        "device": device,
-        "contract": _encode_contract(contract),
-        "constants": [list(constant) for constant in constants],
-        "ties": [list(group) for group in ties],
-        "values": dict(values),
-        "places": dict(places),
-        "sha256": digests,
+
+    contract: Contract
+    constants: Sequence[Constant]
+    ties: Sequence[Sequence[str]]
+    literals: Mapping[str, torch.Tensor]
+    values: Mapping[str, Any]
+    places: Mapping[str, _containers.Place]
+    device: str
+    ops: Sequence[str]
+
+
+def build(
+    files: Sequence[Path],
+    graph: Described,
+    *,
+    options: Mapping[str, Any],
+    keep_sources: bool = False,
+    source: Mapping[str, str] | None = None,
+    kernels: Sequence[Mapping[str, Any]] = (),
+    private: Sequence[str] = (),
+) -> bytes:
+    """Make the archive of a compiled graph.
+
+    Args:
+        files: What the compiler made; they are rewritten where they are.
+        graph: What the manifest says of it.
+        options: Inductor's, as the caller gave them.
+        keep_sources: Whether the generated code goes with it.
+        source: The model that it was compiled from: its `repo` and `revision`.
+        kernels: What registers its operators, each with a `repo` and a `revision`.
+        private: Folders whose names are nobody's business, beside the usual ones.
+    """
+    kept = [file for file in files if keep_sources or file.suffix not in _SOURCES]
+    for file in kept:
+        data = file.read_bytes()
+        if _elf.is_library(data):
+            data = _elf.stripped(data)
+        file.write_bytes(_anonymous(data, private))
+    texts = {_LITERALS + name: _text(t) for name, t in graph.literals.items()}
+    extra = {name.partition("/")[2]: text for name, text in texts.items()}
+    members = _below(_archive.read(_inductor.pack(kept, extra), "package", gaps=True))
+    number = int(_manifest.sha256(b"".join(members.values())), 16)
+    members[".data/serialization_id"] = f"{number:040d}"[:40].encode()
+    fields = {
+        "module": graph.contract.module,
+        "device": graph.device,
+        "contract": _written.encode(graph.contract),
+        "constants": [constant._asdict() for constant in graph.constants],
+        "ties": [list(group) for group in graph.ties],
+        "values": dict(graph.values),
+        "places": dict(graph.places),
+        "group": None,
+        "source": dict(source) if source else None,
+        "kernels": [dict(kernel) for kernel in kernels],
+        "ops": sorted(graph.ops),
+        "quantisation": None,
+        "options": {name: _public(value) for name, value in options.items()},
+        "built_with": _host.built_with(),
+        "needs": _host.needs(graph.device, members.values()),
     }
-    return _inductor.pack(kept, {_MANIFEST: json.dumps(manifest), **blobs})
+    sealed = {_manifest.NAME: _manifest.seal(fields, members), **members}
+    return _archive.write({f"{_ROOT}/{name}": data for name, data in sealed.items()})
+
+
+def read_manifest(archive: bytes, origin: str = "package") -> dict[str, Any]:
+    """Read what an archive says of itself, on any machine; nothing is loaded.
+
+    Raises:
+        BrokenPackage: It is no package, or was changed.
+    """
+    return _manifest.read(_below(_archive.read(archive, origin)), origin)
 
 
 class Package:
-    """An archive that was read and found whole.
+    """An archive that was read, found whole, and found to be for this machine.
 
     Args:
         archive: The bytes of the archive.
         origin: Where they came from, for messages.
 
     Raises:
-        BrokenPackage: It is no archive, lacks a member, was changed, or was
-            made by another format or another torch.
+        BrokenPackage: It is no archive, lacks a member, was changed, or was made by
+            another format.
+        WrongHost: It is for another release of torch, another platform, other
+            instructions, or asks for operators that nobody has registered.
     """
 
     def __init__(self, archive: bytes, origin: str) -> None:
         self.archive = archive
-        members = _members(archive, origin)
-        manifest = _manifest(members, origin)
-        self.contract = _decode_contract(manifest["contract"])
+        self.origin = origin
+        members = _below(_archive.read(archive, origin))
+        manifest = self.manifest = _manifest.read(members, origin)
+        try:
+            faults = _host.faults(manifest["needs"]) + _missing_ops(manifest)
+            if faults:
+                raise WrongHost(origin, tuple(faults))
+            self._read(manifest, members)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = f"its manifest is not as {_manifest.FORMAT} has it"
+            detail = f"{type(error).__name__}: {error}"
+            raise BrokenPackage(origin, f"{reason} ({detail})") from error
+        self._digest = _manifest.sha256(archive)
+
+    def _read(self, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
+        self.contract = _written.decode(manifest["contract"])
         self.device: str = manifest["device"]
         self.constants = [
-            Constant(name, dtype, tuple(shape), tuple(stride), *rest)
-            for name, dtype, shape, stride, *rest in manifest["constants"]
+            Constant(
+                **{
+                    **said,
+                    "shape": tuple(said["shape"]),
+                    "stride": tuple(said["stride"]),
+                }
+            )
+            for said in manifest["constants"]
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
@@ -112,7 +185,15 @@ class Package:
             for c in self.constants
             if c.literal
         }
-        self._digest = _sha256(archive)
+        files = _graph_files(members)
+        wrappers = [name for name in files if name.endswith(_WRAPPER)]
+        if len(wrappers) != 1:
+            message = f"it has {len(wrappers)} libraries *{_WRAPPER}, wanted 1"
+            raise ValueError(message)
+        for name, data in files.items():
+            if _elf.is_library(data) and _elf.wants_executable_stack(data):
+                message = f"{name} asks for an executable stack"
+                raise ValueError(message)
 
     def runner(self, device: torch.device) -> _inductor.Runner:
         """Make a runner of the graph, which is unpacked once per process at most.
@@ -121,63 +202,85 @@ class Package:
             device: Where its constants live.
 
         Raises:
+            WrongHost: The GPU is none that it was compiled for.
             UnusableFolder: The folder for temporary files cannot be used. The next
                 call tries again.
         """
+        if device.type == "cuda":
+            faults = _host.gpu_faults(self.manifest["needs"], device.index)
+            if faults:
+                raise WrongHost(self.origin, tuple(faults))
         library = _library.library(self._digest)
         return library.runner(self._files, device)
 
     def _files(self) -> dict[str, bytes]:
-        members = _members(self.archive, "package")
-        return {name: data for name, data in members.items() if "/" not in name}
+        return _graph_files(_below(_archive.read(self.archive, self.origin)))
 
 
-def _members(archive: bytes, origin: str) -> dict[str, bytes]:
-    """Read the members that are the graph's or ours, by name below their folder."""
-    members: dict[str, bytes] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(archive)) as opened:
-            for entry in opened.namelist():
-                inside = PurePosixPath(entry).parts[1:]  # below the archive's root
-                path = "/".join(inside)
-                if path.startswith(f"{_GRAPH}/"):
-                    members[inside[-1]] = opened.read(entry)
-                elif path.startswith(f"{_EXTRA}/aoti_ref/"):
-                    members[path.removeprefix(f"{_EXTRA}/")] = opened.read(entry)
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise BrokenPackage(origin, f"not a whole zip archive ({error})") from error
-    return members
+def _below(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Name members below the archive's root folder, whatever it is called."""
+    roots = {name.partition("/")[0] for name in members}
+    if len(roots) != 1:
+        raise BrokenPackage("package", f"it has {len(roots)} root folders, wanted 1")
+    return {name.partition("/")[2]: data for name, data in members.items()}
 
 
-def _manifest(members: Mapping[str, bytes], origin: str) -> dict[str, Any]:
-    if _MANIFEST not in members:
-        raise BrokenPackage(
-            origin, f"it has no {_MANIFEST}, so aoti_ref did not make it"
-        )
-    manifest: dict[str, Any] = json.loads(members[_MANIFEST])
-    if manifest["format"] != FORMAT:
-        found = manifest["format"]
-        raise BrokenPackage(origin, f"its format is {found!r}, wanted {FORMAT!r}")
-    made, here = (
-        _release(version) for version in (manifest["torch"], torch.__version__)
-    )
-    if made != here:
-        reason = f"compiled with torch {manifest['torch']}, this is {torch.__version__}"
-        raise BrokenPackage(origin, f"{reason}; compile it again")
-    for name, digest in manifest["sha256"].items():
-        if name not in members:
-            raise BrokenPackage(origin, f"member {name} is missing")
-        if _sha256(members[name]) != digest:
-            raise BrokenPackage(origin, f"member {name} was changed (sha256 differs)")
-    return manifest
+def _graph_files(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    found = {
+        name.removeprefix(_GRAPH): data
+        for name, data in members.items()
+        if name.startswith(_GRAPH)
+    }
+    nested = [name for name in found if PurePosixPath(name).name != name]
+    if nested:
+        message = f"{nested[0]} is in a folder of the graph's"
+        raise ValueError(message)
+    return found
 
 
-def _release(version: str) -> list[str]:
-    return str(version).split("+")[0].split(".")[:2]
+def _missing_ops(manifest: Mapping[str, Any]) -> list[Fault]:
+    kernels = [f"{k.get('repo')}@{k.get('revision')}" for k in manifest["kernels"]]
+    hint = f"load {' and '.join(kernels)} first" if kernels else "register it first"
+    return [
+        Fault("operator", name, f"wants it registered, found no such operator; {hint}")
+        for name in manifest["ops"]
+        if not _inductor.is_registered(name)
+    ]
 
 
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+def _anonymous(data: bytes, private: Sequence[str]) -> bytes:
+    """Blot out folders of this machine, letter by letter: nothing may move."""
+    for folder in _private_folders(private):
+        name = folder.encode()
+        data = data.replace(name + b"/", b"/" + b"x" * (len(name) - 1) + b"/")
+    return data
+
+
+def _private_folders(others: Sequence[str]) -> list[str]:
+    packages = Path(torch.__file__).parent.parent
+    known = {
+        *others,
+        str(Path.home()),
+        str(Path.cwd()),
+        str(packages),
+        sys.prefix,
+        sysconfig.get_path("include"),
+        site.getuserbase(),
+        tempfile.gettempdir(),
+        os.environ.get("TMPDIR", ""),
+        _inductor.cache_folder(),
+    }
+    found = {folder.rstrip("/") for folder in known if folder.startswith("/")}
+    long = [folder for folder in found if len(folder) >= _SHORTEST_PRIVATE]
+    return sorted(long, key=len, reverse=True)
+
+
+def _public(value: Any) -> Any:
+    """Write an option down, but for folders of this machine."""
+    if isinstance(value, (bool, int, float, type(None))):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return "<a path>" if "/" in text else text
 
 
 def _text(tensor: torch.Tensor) -> str:
@@ -193,79 +296,3 @@ def _tensor(text: bytes, constant: Constant) -> torch.Tensor:
     if data:
         made.copy_(torch.frombuffer(data, dtype=dtype).reshape(constant.shape))
     return made
-
-
-def _encode_contract(contract: Contract) -> dict[str, Any]:
-    return {
-        "module": contract.module,
-        "arguments": contract.arguments,
-        "leaves": [
-            _encode_value(leaf) if isinstance(leaf, ValueSpec) else _encode_tensor(leaf)
-            for leaf in contract.leaves
-        ],
-        "symbols": {name: list(symbol) for name, symbol in contract.symbols.items()},
-        "conditions": contract.conditions,
-        "outputs": [
-            _encode_value(output) if isinstance(output, ValueSpec) else output
-            for output in contract.outputs
-        ],
-        "result": contract.result,
-        "mutates_inputs": contract.mutates_inputs,
-        "fixed": {n: _encode_value(ValueSpec(v)) for n, v in contract.fixed.items()},
-        "writes": contract.writes,
-    }
-
-
-def _encode_tensor(spec: TensorSpec) -> dict[str, Any]:
-    sizes = [list(size) if isinstance(size, Size) else size for size in spec.sizes]
-    return {
-        "dtype": spec.dtype,
-        "device": spec.device,
-        "sizes": sizes,
-        "order": spec.order,
-    }
-
-
-_TORCH_VALUES = (torch.dtype, torch.layout, torch.memory_format)
-
-
-def _encode_value(spec: ValueSpec) -> dict[str, Any]:
-    value = spec.value
-    if isinstance(value, _TORCH_VALUES):
-        return {"torch": str(value).removeprefix("torch.")}
-    if isinstance(value, torch.device):
-        return {"device": str(value)}
-    if isinstance(value, EnumMember):
-        return {"enum": list(value)}
-    return {"value": value}
-
-
-def _decode_leaf(found: Any) -> Any:
-    if isinstance(found, str):
-        return found
-    if "enum" in found:
-        return ValueSpec(EnumMember(*found["enum"]))
-    if "torch" in found:
-        return ValueSpec(getattr(torch, found["torch"]))
-    if "dtype" in found:
-        sizes = (Size(*s) if isinstance(s, list) else s for s in found["sizes"])
-        order = tuple(found["order"])
-        return TensorSpec(found["dtype"], found["device"], tuple(sizes), order)
-    if "device" in found:
-        return ValueSpec(torch.device(found["device"]))
-    return ValueSpec(found["value"])
-
-
-def _decode_contract(found: dict[str, Any]) -> Contract:
-    return Contract(
-        module=found["module"],
-        arguments=found["arguments"],
-        leaves=tuple(_decode_leaf(leaf) for leaf in found["leaves"]),
-        symbols={name: Symbol(*symbol) for name, symbol in found["symbols"].items()},
-        conditions=tuple(found["conditions"]),
-        outputs=tuple(_decode_leaf(output) for output in found["outputs"]),
-        result=found["result"],
-        mutates_inputs=found["mutates_inputs"],
-        fixed={name: _decode_leaf(v).value for name, v in found["fixed"].items()},
-        writes=tuple(found["writes"]),
-    )

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aoti_ref import _blocks, _traits
+from aoti_ref import _archive, _blocks, _manifest, _traits
 from aoti_ref._compile import CompiledModel, Part
 from aoti_ref._errors import BrokenPackage, FailedBlocks, Fault
 from aoti_ref._files import write_whole
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Mapping, Sequence
 
     from torch import nn
 
-FORMAT = "aoti_ref.regions/1"
-_MANIFEST = "aoti_ref_regions.json"
+FORMAT = "aoti_ref.regions/2"
+_ROOT = "regions"
+_MANIFEST = "manifest.json"
 
 
 class Region(NamedTuple):
@@ -84,54 +82,65 @@ class CompiledRegions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all graphs into the one file `path`, whole or not at all."""
-        buffer = io.BytesIO()
-        manifest = {
-            "format": FORMAT,
+        members = {
+            _member(index): region.compiled.package.archive
+            for index, region in enumerate(self.regions)
+        }
+        sealed = {_MANIFEST: _manifest.seal(self.told(), members, FORMAT), **members}
+        named = {f"{_ROOT}/{name}": data for name, data in sealed.items()}
+        write_whole(path, _archive.write(named, compress=False))  # graphs are
+
+    def told(self) -> dict[str, Any]:
+        """Say which blocks the graphs are for, in words that JSON has."""
+        return {
             "module": self.module,
             "wanted": self.wanted,
             "regions": [[region.names, region.made] for region in self.regions],
             "eager": self.eager,
         }
-        with zipfile.ZipFile(buffer, "w") as archive:  # packages are compressed
-            archive.writestr(_MANIFEST, json.dumps(manifest))
-            for index, region in enumerate(self.regions):
-                archive.writestr(_member(index), region.compiled.package.archive)
-        write_whole(path, buffer.getvalue())
 
 
-def load(path: str | os.PathLike[str]) -> CompiledModel | CompiledRegions:
-    """Read what `save` wrote: one graph, or those of regions.
+def read(data: bytes, origin: str) -> CompiledModel | CompiledRegions:
+    """Read what `save` wrote into one file.
 
     Raises:
-        BrokenPackage: It is damaged, or of another format or torch.
-        FileNotFoundError: There is no such file.
+        BrokenPackage, WrongHost: As `load` says.
     """
-    data = Path(path).read_bytes()
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if _MANIFEST in archive.namelist():
-                return _read(archive, str(path))
-    except (zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise BrokenPackage(str(path), f"not a whole archive ({error})") from error
-    return CompiledModel(data, str(path))
-
-
-def _read(archive: zipfile.ZipFile, origin: str) -> CompiledRegions:
-    manifest: dict[str, Any] = json.loads(archive.read(_MANIFEST))
-    if manifest["format"] != FORMAT:
-        found = manifest["format"]
-        raise BrokenPackage(origin, f"its format is {found!r}, wanted {FORMAT!r}")
-    regions = [
-        Region(tuple(names), CompiledModel(archive.read(_member(index)), origin), made)
-        for index, (names, made) in enumerate(manifest["regions"])
-    ]
-    wanted = manifest["wanted"]
-    return CompiledRegions(
-        manifest["module"],
-        None if wanted is None else tuple(wanted),
-        tuple(regions),
-        manifest["eager"],
+    members = _archive.read(data, origin)
+    inside = {name.partition("/")[2]: data for name, data in members.items()}
+    if _MANIFEST not in inside:
+        return CompiledModel(data, origin)
+    manifest = _manifest.unsealed(inside.pop(_MANIFEST), origin, FORMAT)
+    _manifest.hold(manifest, inside, origin)
+    return regions_of(
+        manifest, [inside.get(_member(i), b"") for i in range(len(inside))], origin
     )
+
+
+def regions_of(
+    told: Mapping[str, Any], graphs: Sequence[bytes], origin: str
+) -> CompiledRegions:
+    """Make regions of graphs, and of what `told` has said of them.
+
+    Raises:
+        BrokenPackage, WrongHost: As `load` says.
+    """
+    try:
+        wanted = told["wanted"]
+        regions = tuple(
+            Region(tuple(names), CompiledModel(graph, origin), made)
+            for graph, (names, made) in zip(graphs, told["regions"], strict=True)
+        )
+        return CompiledRegions(
+            told["module"],
+            None if wanted is None else tuple(wanted),
+            regions,
+            told["eager"],
+        )
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        detail = f"{type(error).__name__}: {error}"
+        reason = f"its manifest is not as {FORMAT} has it ({detail})"
+        raise BrokenPackage(origin, reason) from error
 
 
 def _member(index: int) -> str:

@@ -29,6 +29,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "calls": ("capture_calls",),  # record every call, not only the first
     "dynamic": (),  # export with ranges
     "package": ("save", "load"),  # on disk, without weights
+    "labels": ("relabel",),  # packages that say what they were made for
     "restore": ("restore",),  # undo apply
     "fp8": (),
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
@@ -151,6 +152,29 @@ class Packages(Adapter, Protocol):
 
     def load(self, folder: Path) -> Any:
         """Read back what `save` wrote, as something that `apply` takes."""
+
+
+class Labels(Packages, Protocol):
+    """Capability `labels`."""
+
+    def relabel(
+        self,
+        folder: Path,
+        *,
+        compute_capability: str | None = None,
+        newer_format: bool = False,
+        ops: Sequence[str] = (),
+    ) -> None:
+        """Rewrite a saved package as if it had been made for something else.
+
+        What is written is whole and true to itself: digests are made anew.
+
+        Args:
+            folder: What `save` wrote.
+            compute_capability: Of the GPU that it is for: "9.0".
+            newer_format: Whether its format is one that is not known yet.
+            ops: Operators that it says it needs: `mine::attention`.
+        """
 
 
 class Restores(Adapter, Protocol):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import aoti_ref
+from aoti_ref import _archive, _manifest
 from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
 
@@ -33,7 +35,7 @@ info = Info(
     cacheable=True,
 )
 capabilities = frozenset(
-    {"calls", "dynamic", "package", "regional", "restore", "worker"}
+    {"calls", "dynamic", "labels", "package", "regional", "restore", "worker"}
 )
 
 _FILE = "package.pt2"
@@ -87,6 +89,27 @@ def save(compiled: Any, folder: Path) -> None:
 @_refusals()
 def load(folder: Path) -> Any:
     return aoti_ref.load(folder / _FILE)
+
+
+def relabel(
+    folder: Path,
+    *,
+    compute_capability: str | None = None,
+    newer_format: bool = False,
+    ops: Sequence[str] = (),
+) -> None:
+    path = folder / _FILE
+    members = {
+        name.partition("/")[2]: data
+        for name, data in _archive.read(path.read_bytes(), str(path)).items()
+    }
+    fields = json.loads(members.pop(_manifest.NAME))
+    form = f"{fields.pop('format')}{'99' if newer_format else ''}"
+    fields["ops"] += ops
+    fields["needs"]["compute_capability"] = compute_capability
+    sealed = {_manifest.NAME: _manifest.seal(fields, members, form), **members}
+    named = {f"archive/{name}": data for name, data in sealed.items()}
+    path.write_bytes(_archive.write(named))
 
 
 @_refusals()

@@ -19,6 +19,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
+from conformance.adapters._labels import relabel
 from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ info = Info(
     cacheable=True,
     bakes_weights=True,
 )
-capabilities = frozenset({"dynamic", "package", "regional"})
+__all__ = ["relabel"]  # the other verbs are defined here
+
+capabilities = frozenset({"dynamic", "labels", "package", "regional"})
 
 
 _BLOCKS = "blocks"

@@ -14,6 +14,7 @@ import torch
 import torch._inductor
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
+from conformance.adapters._labels import relabel
 from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ info = Info(
     cacheable=True,
     bakes_weights=True,
 )
-capabilities = frozenset({"dynamic", "package"})
+__all__ = ["relabel"]  # the other verbs are defined here
+
+capabilities = frozenset({"dynamic", "labels", "package"})
 
 _FILE = "model.pt2"
 
