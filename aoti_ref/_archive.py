@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING, NoReturn
 from aoti_ref._errors import BrokenPackage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    # What is given the sizes of members by name, and a way to read one.
+    Check = Callable[[Mapping[str, int], Callable[[str], bytes]], None]
 
 MOST_MEMBERS = 10_000
 MOST_BYTES = 4 << 30
@@ -52,7 +55,22 @@ def write(members: Mapping[str, bytes], *, compress: bool = True) -> bytes:
     return buffer.getvalue()
 
 
-def read(data: bytes, origin: str, *, gaps: bool = False) -> dict[str, bytes]:
+def names(data: bytes, origin: str) -> list[str]:
+    """List the members of an archive.
+
+    Raises:
+        BrokenPackage: It is no archive.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            return archive.namelist()
+    except _DAMAGE as error:
+        _refuse(origin, f"it is not a whole zip archive ({error})")
+
+
+def read(
+    data: bytes, origin: str, *, gaps: bool = False, check: Check | None = None
+) -> dict[str, bytes]:
     """Read all members of an archive, by name.
 
     Args:
@@ -60,6 +78,8 @@ def read(data: bytes, origin: str, *, gaps: bool = False) -> dict[str, bytes]:
         origin: Where they came from, for messages.
         gaps: Whether there may be bytes that belong to no member: torch aligns its
             members with them.
+        check: What looks at the sizes before anything is unpacked but what it asks
+            for.
 
     Raises:
         BrokenPackage: It is no archive, is damaged, or is more than it seems.
@@ -70,6 +90,9 @@ def read(data: bytes, origin: str, *, gaps: bool = False) -> dict[str, bytes]:
             _refuse_strange(entries, origin)
             if not gaps:
                 _refuse_gaps(data, entries, archive.start_dir, origin)
+            if check is not None:
+                sizes = {entry.filename: entry.file_size for entry in entries}
+                check(sizes, lambda name: _content(archive, archive.getinfo(name)))
             return {entry.filename: _content(archive, entry) for entry in entries}
     except _DAMAGE as error:
         _refuse(origin, f"it is not a whole zip archive ({error})")

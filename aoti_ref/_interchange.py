@@ -161,7 +161,7 @@ def load_parts(
 def load_one(path: Path, program: ExportedProgram | None) -> CompiledModel:
     """Read a package, or adopt it where it has no manifest."""
     data = path.read_bytes()
-    names = _archive.read(data, str(path), gaps=True)
+    names = _archive.names(data, str(path))
     if any(name.endswith(f"/{_manifest.NAME}") for name in names):
         return CompiledModel(data, str(path))
     if program is None:

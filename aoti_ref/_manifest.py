@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from aoti_ref._errors import BrokenPackage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    from aoti_ref._archive import Check
+
 
 FORMAT = "aoti_ref/2"
 NAME = "extra/aoti_ref/manifest.json"
@@ -77,8 +80,6 @@ def unsealed(data: bytes, origin: str, form: str = FORMAT) -> dict[str, Any]:
     """
     manifest: Any
     try:
-        if len(data) > _MOST_BYTES:
-            _refuse(origin, f"its manifest has {len(data)} bytes")
         manifest = json.loads(data)
     except (ValueError, RecursionError) as error:
         _refuse(origin, f"its manifest is no JSON ({error})")
@@ -94,7 +95,43 @@ def unsealed(data: bytes, origin: str, form: str = FORMAT) -> dict[str, Any]:
         _refuse(origin, f"its manifest is not as {form} has it ({error})")
     if not right:
         _refuse(origin, "its manifest was changed (its digest differs)")
+    if not isinstance(manifest.get("members"), dict):
+        _refuse(origin, "its manifest has no members")
     return manifest
+
+
+def sizes_first(name: str, origin: str, form: str = FORMAT) -> Check:
+    """Make what holds an archive's sizes to its manifest, before it is unpacked.
+
+    Args:
+        name: The manifest's, below the archive's root folder.
+        origin: Where the archive came from.
+        form: The format of the manifest.
+    """
+
+    def check(sizes: Mapping[str, int], read: Callable[[str], bytes]) -> None:
+        full = next((each for each in sizes if _below(each) == name), None)
+        if full is None:
+            _refuse(origin, f"it has no {name}, so aoti_ref did not make it")
+        if sizes[full] > _MOST_BYTES:
+            _refuse(origin, f"its manifest has {sizes[full]} bytes")
+        listed = unsealed(read(full), origin, form)["members"]
+        for each, size in sizes.items():
+            member = _below(each)
+            if member == name:
+                continue
+            if member not in listed:
+                _refuse(origin, f"member {member} is not in its manifest")
+            said = listed[member]["size"]
+            if said != size:
+                wrong = f"should have {said} bytes, and has {size}"
+                _refuse(origin, f"member {member} {wrong}")
+
+    return check
+
+
+def _below(name: str) -> str:
+    return name.partition("/")[2]
 
 
 def hold(
@@ -113,9 +150,6 @@ def hold(
         if name not in members:
             _refuse(origin, f"member {name} is missing")
         data = members[name]
-        if len(data) != said["size"]:
-            size = f"{said['size']} bytes, and has {len(data)}"
-            _refuse(origin, f"member {name} should have {size}")
         found = sha256(data)
         if found != said["sha256"]:
             sums = f"sha256 {said['sha256'][:16]}…, and has {found[:16]}…"
@@ -134,8 +168,6 @@ def read(members: Mapping[str, bytes], origin: str) -> dict[str, Any]:
     Raises:
         BrokenPackage: With the first thing that is not right.
     """
-    if NAME not in members:
-        _refuse(origin, f"it has no {NAME}, so aoti_ref did not make it")
     manifest = unsealed(members[NAME], origin)
     _check_kinds(manifest, _KINDS, "", origin)
     _check_kinds(manifest["needs"], _NEEDS, "needs.", origin)

@@ -8,12 +8,7 @@ the manifest to this machine.
 from __future__ import annotations
 
 import base64
-import os
-import site
-import sys
-import sysconfig
-import tempfile
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -26,6 +21,7 @@ from aoti_ref import (
     _inductor,
     _library,
     _manifest,
+    _private,
     _written,
 )
 from aoti_ref._errors import BrokenPackage, Fault
@@ -34,6 +30,7 @@ from aoti_ref._weights import Constant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from aoti_ref._contract import Contract
 
@@ -42,7 +39,6 @@ _GRAPH = "data/aotinductor/model/"
 _LITERALS = "extra/aoti_ref/literals/"
 _WRAPPER = ".wrapper.so"
 _SOURCES = (".cpp", ".h", ".py")
-_SHORTEST_PRIVATE = 4  # "/tmp": the shortest folder that is worth hiding
 
 
 class Described(NamedTuple):
@@ -95,7 +91,7 @@ def build(
         data = file.read_bytes()
         if _elf.is_library(data):
             data = _elf.stripped(data)
-        file.write_bytes(_anonymous(data, private))
+        file.write_bytes(_private.blotted(data, private))
     texts = {_LITERALS + name: _text(t) for name, t in graph.literals.items()}
     extra = {name.partition("/")[2]: text for name, text in texts.items()}
     members = _below(_archive.read(_inductor.pack(kept, extra), "package", gaps=True))
@@ -114,7 +110,7 @@ def build(
         "kernels": [dict(kernel) for kernel in kernels],
         "ops": sorted(graph.ops),
         "quantisation": None,
-        "options": {name: _public(value) for name, value in options.items()},
+        "options": {name: _private.public(value) for name, value in options.items()},
         "built_with": _host.built_with(),
         "needs": _host.needs(graph.device, members.values()),
     }
@@ -128,7 +124,7 @@ def read_manifest(archive: bytes, origin: str = "package") -> dict[str, Any]:
     Raises:
         BrokenPackage: It is no package, or was changed.
     """
-    return _manifest.read(_below(_archive.read(archive, origin)), origin)
+    return _manifest.read(_opened(archive, origin), origin)
 
 
 class Package:
@@ -148,7 +144,7 @@ class Package:
     def __init__(self, archive: bytes, origin: str) -> None:
         self.archive = archive
         self.origin = origin
-        members = _below(_archive.read(archive, origin))
+        members = _opened(archive, origin)
         manifest = self.manifest = _manifest.read(members, origin)
         try:
             faults = _host.faults(manifest["needs"]) + _missing_ops(manifest)
@@ -214,7 +210,13 @@ class Package:
         return library.runner(self._files, device)
 
     def _files(self) -> dict[str, bytes]:
-        return _graph_files(_below(_archive.read(self.archive, self.origin)))
+        return _graph_files(_opened(self.archive, self.origin))
+
+
+def _opened(archive: bytes, origin: str) -> dict[str, bytes]:
+    """Read an archive whose sizes are as its manifest says."""
+    check = _manifest.sizes_first(_manifest.NAME, origin)
+    return _below(_archive.read(archive, origin, check=check))
 
 
 def _below(members: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -246,41 +248,6 @@ def _missing_ops(manifest: Mapping[str, Any]) -> list[Fault]:
         for name in manifest["ops"]
         if not _inductor.is_registered(name)
     ]
-
-
-def _anonymous(data: bytes, private: Sequence[str]) -> bytes:
-    """Blot out folders of this machine, letter by letter: nothing may move."""
-    for folder in _private_folders(private):
-        name = folder.encode()
-        data = data.replace(name + b"/", b"/" + b"x" * (len(name) - 1) + b"/")
-    return data
-
-
-def _private_folders(others: Sequence[str]) -> list[str]:
-    packages = Path(torch.__file__).parent.parent
-    known = {
-        *others,
-        str(Path.home()),
-        str(Path.cwd()),
-        str(packages),
-        sys.prefix,
-        sysconfig.get_path("include"),
-        site.getuserbase(),
-        tempfile.gettempdir(),
-        os.environ.get("TMPDIR", ""),
-        _inductor.cache_folder(),
-    }
-    found = {folder.rstrip("/") for folder in known if folder.startswith("/")}
-    long = [folder for folder in found if len(folder) >= _SHORTEST_PRIVATE]
-    return sorted(long, key=len, reverse=True)
-
-
-def _public(value: Any) -> Any:
-    """Write an option down, but for folders of this machine."""
-    if isinstance(value, (bool, int, float, type(None))):
-        return value
-    text = value if isinstance(value, str) else repr(value)
-    return "<a path>" if "/" in text else text
 
 
 def _text(tensor: torch.Tensor) -> str:

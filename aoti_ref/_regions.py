@@ -106,10 +106,11 @@ def read(data: bytes, origin: str) -> CompiledModel | CompiledRegions:
     Raises:
         BrokenPackage, WrongHost: As `load` says.
     """
-    members = _archive.read(data, origin)
-    inside = {name.partition("/")[2]: data for name, data in members.items()}
-    if _MANIFEST not in inside:
+    if f"{_ROOT}/{_MANIFEST}" not in _archive.names(data, origin):
         return CompiledModel(data, origin)
+    check = _manifest.sizes_first(_MANIFEST, origin, FORMAT)
+    members = _archive.read(data, origin, check=check)
+    inside = {name.partition("/")[2]: data for name, data in members.items()}
     manifest = _manifest.unsealed(inside.pop(_MANIFEST), origin, FORMAT)
     _manifest.hold(manifest, inside, origin)
     return regions_of(

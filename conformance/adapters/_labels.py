@@ -25,19 +25,22 @@ def relabel(
         raise Unsupported("torch's archives do not say which operators they need")
     for path in archives.find(folder):
         entries = [
-            entry._replace(data=_relabelled(entry, compute_capability, newer_format))
+            entry._replace(data=_relabelled(entry, compute_capability))
+            if not newer_format
+            else _aged(entry)
             for entry in archives.entries(path)
         ]
         archives.write(path, entries)
 
 
-def _relabelled(
-    entry: archives.Entry, compute_capability: str | None, newer_format: bool
-) -> bytes:
-    if entry.name.endswith("/archive_version") and newer_format:
-        return b"99"
+def _relabelled(entry: archives.Entry, compute_capability: str | None) -> bytes:
     if entry.name.endswith("_metadata.json") and compute_capability:
         said = json.loads(entry.data)
         said["AOTI_COMPUTE_CAPABILITY"] = compute_capability
         return json.dumps(said).encode()
     return entry.data
+
+
+def _aged(entry: archives.Entry) -> archives.Entry:
+    version = entry.name.endswith("/archive_version")
+    return entry._replace(data=b"99") if version else entry

@@ -19,7 +19,7 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
-from conformance.adapters._labels import relabel
+from conformance.adapters import _labels
 from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
@@ -57,9 +57,10 @@ info = Info(
     cacheable=True,
     bakes_weights=True,
 )
-__all__ = ["relabel"]  # the other verbs are defined here
 
 capabilities = frozenset({"dynamic", "labels", "package", "regional"})
+
+relabel = _labels.relabel
 
 
 _BLOCKS = "blocks"

@@ -14,7 +14,7 @@ import torch
 import torch._inductor
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
-from conformance.adapters._labels import relabel
+from conformance.adapters import _labels
 from conformance.adapters._ranges import table
 
 if TYPE_CHECKING:
@@ -29,9 +29,10 @@ info = Info(
     cacheable=True,
     bakes_weights=True,
 )
-__all__ = ["relabel"]  # the other verbs are defined here
 
 capabilities = frozenset({"dynamic", "labels", "package"})
+
+relabel = _labels.relabel
 
 _FILE = "model.pt2"
 

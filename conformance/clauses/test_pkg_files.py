@@ -1,0 +1,143 @@
+"""Chapter PKG: what saving leaves, and what a saved package is good for."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from conformance import isolated, pipelines
+from conformance.clauses import _compiles, _unpacking
+from conformance.clauses._packages import archive, assert_right, tried
+from conformance.fresh import fresh_python
+from conformance.models import blocks
+from conformance.spec import clause
+from conformance.workbench import attempt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conformance.adapter import Packages
+    from conformance.cache import PackageCache
+
+_MOST_BYTES = 1_000_000  # for each of the two kinds of blocks
+_ROOM_BYTES = 4096
+
+
+@pytest.fixture
+def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
+    """Save a compiled Stack."""
+    return _unpacking.saved(impl, cache, tmp_path)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Make an empty folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def _save(impl: Packages, cache: PackageCache, folder: Path) -> None:
+    """Save a Stack that the cache has."""
+    impl.save(cache.compiled(blocks.seeded(blocks.Stack), blocks.call()), folder)
+
+
+@clause("PKG-14")
+def test_torchs_own_loader_opens_a_package(
+    package: Path, temporary: Path, seed: int
+) -> None:
+    def load() -> tuple[set[str], Any]:
+        module: Any = blocks.seeded(blocks.Stack, seed)
+        model = torch._inductor.aoti_load_package(str(archive(package)))
+        weights = dict(module.state_dict())
+        model.load_constants(weights, check_full_update=True, user_managed=True)
+        names = set(model.get_constant_fqns())
+        with torch.no_grad():
+            return names ^ weights.keys(), model(**blocks.call().kwargs)[0].tolist()
+
+    different, answer = _unpacking.in_child(load, temporary)
+
+    assert different == set()
+    _unpacking.assert_right(answer, seed)
+
+
+@clause("PKG-15")
+def test_a_save_without_room_leaves_nothing(
+    impl: Packages, cache: PackageCache, package: Path, tmp_path: Path
+) -> None:
+    assert package.is_dir()  # so that it is compiled, and there is room to load it
+    target = tmp_path / "target"
+    target.mkdir()
+
+    def save() -> list[str]:
+        compiled = cache.compiled(blocks.seeded(blocks.Stack), blocks.call())
+        with _unpacking.no_room(_ROOM_BYTES):
+            assert attempt(lambda: impl.save(compiled, target)).error is not None
+        return [str(path) for path in target.rglob("*") if path.is_file()]
+
+    assert _unpacking.in_child(save, tmp_path) == []
+
+
+@clause("PKG-16")
+def test_a_save_that_is_killed_leaves_the_package_before(
+    impl: Packages, cache: PackageCache, package: Path, temporary: Path, seed: int
+) -> None:
+    size = archive(package).stat().st_size
+
+    def save() -> None:
+        compiled = cache.compiled(blocks.seeded(blocks.Stack), blocks.call())
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)  # which ends the process
+        with _unpacking.no_room(size // 2):
+            impl.save(compiled, package)
+
+    pid = os.fork()
+    if pid == 0:
+        attempt(save)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+    assert_right(tried(impl, [package], temporary, seed), seed)
+
+
+@clause("PKG-21", deadline_s=600)
+def test_the_blocks_of_a_tiny_flux_are_small(
+    impl: Any, cache: PackageCache, tmp_path: Path
+) -> None:
+    case = pipelines.load("flux")
+    compiled = cache.regions(case.module, case.first_call(), run=case.run)
+    names: Any = case.module._repeated_blocks
+    kinds = {type(part).__name__ for part in case.module.modules()} & set(names)
+
+    impl.save(compiled, tmp_path)
+
+    assert _compiles.size_bytes(tmp_path) < _MOST_BYTES * len(kinds)
+
+
+@clause("PKG-22")
+def test_saving_twice_gives_the_same_bytes(
+    impl: Packages, cache: PackageCache, package: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    again.mkdir()
+
+    ending = isolated.run_forked(
+        lambda: _save(impl, cache, again), deadline_s=_unpacking.COMPILE_S
+    )
+
+    assert ending.kind == "answer", ending.text
+    assert _compiles.files_of(again) == _compiles.files_of(package)
+
+
+@clause("PKG-23")
+def test_a_package_runs_with_nothing_but_torch(
+    package: Path, adapter_name: str, seed: int
+) -> None:
+    task = "conformance.clauses._packages:alone"
+
+    found = fresh_python(task, adapter_name, str(package), seed).value
+
+    _unpacking.assert_right(found, seed)

@@ -1,0 +1,163 @@
+"""Chapter PKG: what a package was made for, and where it is loaded."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conformance.clauses import _hosts, _unpacking
+from conformance.clauses._packages import (
+    Tampering,
+    assert_refused,
+    assert_right,
+    tried,
+)
+from conformance.spec import clause
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conformance.adapter import Labels, Packages
+    from conformance.cache import PackageCache
+
+
+@pytest.fixture
+def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
+    """Save a compiled Stack."""
+    return _unpacking.saved(impl, cache, tmp_path)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Make an empty folder for temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+@clause("PKG-01")
+def test_a_package_of_another_torch_is_refused(
+    impl: Packages, package: Path, temporary: Path, seed: int
+) -> None:
+    found = tried(impl, [package], temporary, seed, _hosts.has_other_torch)
+
+    assert_refused(found, _hosts.OTHER_TORCH, _hosts.release())
+
+
+@clause("PKG-02")
+def test_a_package_for_another_processor_is_refused(
+    impl: Packages, package: Path, temporary: Path, seed: int
+) -> None:
+    found = tried(impl, [package], temporary, seed, _hosts.is_other_machine)
+
+    assert_refused(found, _hosts.other_machine())
+
+
+@clause("PKG-02")
+def test_a_package_for_another_system_is_refused(
+    impl: Packages, package: Path, temporary: Path, seed: int
+) -> None:
+    found = tried(impl, [package], temporary, seed, _hosts.is_other_system)
+
+    assert_refused(found, "plan9")
+
+
+@clause("PKG-03")
+@pytest.mark.usefixtures("on_the_cpu")
+def test_a_package_for_more_instructions_is_refused(
+    impl: Packages, package: Path, temporary: Path, seed: int
+) -> None:
+    lost = _hosts.vector_instructions()
+
+    found = tried(impl, [package], temporary, seed, _hosts.has_no_vectors)
+
+    assert_refused(found)
+    assert any(name in (found[0].words or "") for name in lost), found[0].words
+
+
+@clause("PKG-04")
+@pytest.mark.usefixtures("on_the_cpu")
+def test_a_package_for_fewer_instructions_is_taken(
+    impl: Packages, package: Path, temporary: Path, seed: int
+) -> None:
+    found = tried(impl, [package], temporary, seed, _hosts.has_more_vectors)
+
+    assert_right(found, seed)
+
+
+@clause("PKG-05")
+@pytest.mark.parametrize(
+    ("made", "here"),
+    [("10.0", (9, 0)), ("9.0", (10, 0)), ("9.0", (8, 9)), ("8.9", (8, 6))],
+    ids=lambda value: str(value).replace(" ", ""),
+)
+def test_a_package_for_another_gpu_is_refused(
+    impl: Labels,
+    package: Path,
+    temporary: Path,
+    seed: int,
+    made: str,
+    here: tuple[int, int],
+) -> None:
+    impl.relabel(package, compute_capability=made)
+
+    found = tried(impl, [package], temporary, seed, partial(_hosts.has_gpu, here))
+
+    assert_refused(found, made, f"{here[0]}.{here[1]}")
+
+
+@clause("PKG-05")
+@pytest.mark.parametrize(
+    ("made", "here"),
+    [("9.0", (9, 0)), ("8.6", (8, 9)), ("8.9", (8, 10))],
+    ids=lambda value: str(value).replace(" ", ""),
+)
+def test_a_package_for_such_a_gpu_is_taken(
+    impl: Labels,
+    package: Path,
+    temporary: Path,
+    made: str,
+    here: tuple[int, int],
+) -> None:
+    impl.relabel(package, compute_capability=made)
+
+    def load() -> None:
+        _hosts.has_gpu(here)
+        impl.load(package)
+
+    _unpacking.in_child(load, temporary)
+
+
+@clause("PKG-06")
+def test_a_package_of_a_format_to_come_is_refused(
+    impl: Labels, package: Path, temporary: Path, seed: int
+) -> None:
+    impl.relabel(package, newer_format=True)
+
+    found = tried(impl, [package], temporary, seed)
+
+    assert_refused(found, "99")
+
+
+@clause("PKG-07")
+def test_a_package_that_needs_an_operator_is_refused_without(
+    impl: Labels, package: Path, temporary: Path, seed: int
+) -> None:
+    impl.relabel(package, ops=["elsewhere::attention"])
+
+    found = tried(impl, [package], temporary, seed)
+
+    assert_refused(found, "elsewhere::attention")
+
+
+@clause("PKG-07")
+def test_a_package_whose_operators_are_there_is_taken(
+    impl: Labels, package: Path, temporary: Path, seed: int
+) -> None:
+    impl.relabel(package, ops=["aten::add"])
+
+    found = tried(impl, [Tampering(package, temporary.parent).copy()], temporary, seed)
+
+    assert_right(found, seed)

@@ -1,0 +1,102 @@
+"""Ways to load a package: with less care than the reference, or with other members."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conformance import archives
+from conformance.adapter import Refused
+from conformance.adapters import reference
+from conformance.meta.mutants._make import Mutant, mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from conformance.archives import Entry
+
+FILE = "package.pt2"
+
+
+def sharing(clause: str, **verbs: Any) -> Mutant:
+    """Make a mutant that has the reference's packages in the suite's cache."""
+    kept: dict[str, Any] = {"freeze": reference.save, "thaw": reference.load}
+    return replace(mutant(clause, **kept, **verbs), info=reference.info)
+
+
+def careless(*changes: tuple[Any, str, Any]) -> Any:
+    """Load as the reference does, with parts of it exchanged for the process's life."""
+
+    def load(folder: Path) -> Any:
+        for owner, name, value in changes:
+            setattr(owner, name, value)
+        return reference.load(folder)
+
+    return load
+
+
+def before(look: Callable[[Path], object]) -> Any:
+    """Have a look at the file before the reference checks it."""
+
+    def load(folder: Path) -> Any:
+        look(folder / FILE)
+        return reference.load(folder)
+
+    return load
+
+
+def instead(words: str) -> Any:
+    """Load as the reference does, and refuse in other words."""
+
+    def load(folder: Path) -> Any:
+        try:
+            return reference.load(folder)
+        except (Refused, OSError) as error:
+            raise Refused(words) from error
+
+    return load
+
+
+def or_beside(folder: Path) -> Any:
+    """Load a package, or the one beside it that is good."""
+    try:
+        return reference.load(folder)
+    except (Refused, OSError):
+        return reference.load(folder.with_name("package"))
+
+
+def passing_over(keep: Callable[[list[Entry]], Iterable[Entry]]) -> Any:
+    """Load what is left of an archive when strange members are passed over."""
+
+    def load(folder: Path) -> Any:
+        kept = list(keep(archives.entries(folder / FILE)))
+        with tempfile.TemporaryDirectory(dir="/dev/shm") as other:
+            archives.write(Path(other) / FILE, kept)
+            return reference.load(Path(other))
+
+    return load
+
+
+def listed(members: list[Entry]) -> list[Entry]:
+    """Give the members that the manifest lists, and the manifest."""
+    manifest = next(m for m in members if m.name.endswith("aoti_ref/manifest.json"))
+    known = json.loads(manifest.data)["members"]
+    return [m for m in members if m is manifest or m.name.partition("/")[2] in known]
+
+
+def beside(name: str, make: Callable[[], bytes]) -> Any:
+    """Save as the reference does, with another file beside the package."""
+
+    def save(compiled: Any, folder: Path) -> None:
+        reference.save(compiled, folder)
+        (folder / name).write_bytes(make())
+
+    return save
+
+
+def not_checked(*_args: Any, **_kwargs: Any) -> Any:
+    """Check nothing."""
+    return lambda *_: None
