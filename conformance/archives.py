@@ -39,7 +39,12 @@ def find(folder: Path) -> list[Path]:
 
 def entries(path: Path) -> list[Entry]:
     """Read the members of an archive, in its order."""
-    with zipfile.ZipFile(path) as archive:
+    return unpacked(path.read_bytes())
+
+
+def unpacked(data: bytes) -> list[Entry]:
+    """Read the members of an archive in memory."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         return [
             Entry(entry.filename, archive.read(entry), entry.compress_type)
             for entry in archive.infolist()

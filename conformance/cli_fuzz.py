@@ -36,6 +36,11 @@ _WORKERS = min(os.cpu_count() or 1, 8)
     help="How many calls.",
 )
 @click.option(
+    "--packages",
+    type=click.IntRange(min=1),
+    help="Damage a package so many times instead, and load it.",
+)
+@click.option(
     "--seed", default=0, show_default=True, help="For weights and for what is drawn."
 )
 @click.option(
@@ -74,6 +79,7 @@ def fuzz(
     *,
     impl: str,
     calls: int,
+    packages: int | None,
     seed: int,
     subjects: tuple[str, ...],
     case: tuple[str, int] | None,
@@ -85,19 +91,24 @@ def fuzz(
     """Make calls that are almost right, and count what became of them.
 
     Every call must equal eager or be refused, in words; where eager raises, it must be
-    refused. The exit code is 0 if all were, 1 if not, 4 if nothing could be tried.
+    refused. With --packages, every damaged package must be answered rightly, or be
+    refused in words and leave no file. The exit code is 0 if all were, 1 if not, 4 if
+    nothing could be tried.
     """
     isolated.prepare_environment()
     # torch, which these import, takes its time.
-    from conformance import campaign, fuzz, fuzz_results
+    from conformance import campaign, fuzz, fuzz_packages, fuzz_results
     from conformance import device as devices
     from conformance.adapter import BadAdapter, load
+    from conformance.mutations import KINDS as MUTATIONS
     from conformance.perturb import KINDS
 
-    known = fuzz.subjects()
+    known = [] if packages else fuzz.subjects()
     _refuse_unknown("--subject", subjects, known)
-    _refuse_unknown("--case", case[:1] if case else (), KINDS)
-    if case and len(subjects) != 1:
+    _refuse_unknown(
+        "--case", case[:1] if case else (), MUTATIONS if packages else KINDS
+    )
+    if case and len(subjects) != 1 and not packages:
         raise Problem("--case wants one --subject, the one of the finding")
     if output is not None and not os.access(output.absolute().parent, os.W_OK):
         raise Problem(f"--output={output}: its folder cannot be written to")
@@ -105,14 +116,19 @@ def fuzz(
         adapter = load(impl)
     except BadAdapter as error:
         raise Problem(f"--impl={impl}: {error}") from error
+    if packages and "package" not in adapter.capabilities:
+        raise Problem(f"--impl={impl}: it saves no packages")
     devices.choose(device)
-    names = list(subjects) or list(known)
+    names = [fuzz_packages.SUBJECT] if packages else list(subjects) or list(known)
     drawn = (
-        [fuzz_results.Case(subjects[0], *case)]
+        [fuzz_results.Case(names[0], *case)]
         if case
+        else fuzz_packages.plan(packages, seed)
+        if packages
         else list(fuzz.plan(names, calls, seed))
     )
-    run = campaign.Campaign(adapter, cache, seed, jobs)
+    kind = fuzz_packages.Campaign if packages else campaign.Campaign
+    run = kind(adapter, cache, seed, jobs)
     tally = fuzz_results.Tally()
     findings = list(_shown(run.run(drawn), tally, len(drawn)))
     _tell(tally, f"{adapter.info.name} {adapter.info.version}", run.not_compiled)
@@ -120,7 +136,8 @@ def fuzz(
         raise Problem(f"--impl={impl}: compiled none of {', '.join(names)}")
 
     def repeat(found: Case) -> str:
-        options = ["--impl", impl, "--seed", str(seed), "--subject", found.subject]
+        what = ["--packages", "1"] if packages else ["--subject", found.subject]
+        options = ["--impl", impl, "--seed", str(seed), *what]
         if device != "cpu":
             options += ["--device", device]
         return shlex.join(

@@ -23,7 +23,8 @@ FORMAT = "aoti-conformance-fuzz/1"
 EQUAL, REFUSED = "equal", "refused"
 WRONG, UNNAMED, FALSE = "wrong", "unnamed", "false refusal"
 CRASHED = "crashed"
-OUTCOMES = (EQUAL, REFUSED, FALSE, UNNAMED, WRONG, CRASHED)
+LEFT = "files left"  # after a refusal of a package
+OUTCOMES = (EQUAL, REFUSED, FALSE, UNNAMED, WRONG, CRASHED, LEFT)
 CLEAN = (EQUAL, REFUSED)
 
 _DETAIL_CHARACTERS = 600
