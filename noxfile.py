@@ -74,6 +74,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def interchange(session: nox.Session) -> None:
+    """Hand packages to the real `spaces`, and take them from it."""
+    install(session, "-e", ".[test,spaces]")
+    run(session, "pytest", "conformance/interchange", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run every clause on the GPU of this machine (`--no-venv` keeps its torch)."""
     install(session, "-e", ".[gpu]")
@@ -124,6 +131,7 @@ def typing(session: nox.Session) -> None:
 
 # What a wheel must hold beside its modules.
 DATA = (
+    "aoti_ref/aoti-package-2.schema.json",
     "aoti_ref/py.typed",
     "conformance/py.typed",
     "conformance/SPEC.md",

@@ -1,0 +1,1 @@
+"""Packages handed from the reference to the real `spaces`, and back."""

@@ -1,0 +1,142 @@
+"""What the reference writes, beyond what clauses can ask of any implementation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import aoti_ref
+from aoti_ref import _archive, _compile, _elf, _manifest, _package
+from conformance import isolated
+from conformance.adapters import reference
+from conformance.cache import PackageCache
+from conformance.models import blocks
+
+SCHEMA = Path(aoti_ref.__file__).with_name("aoti-package-2.schema.json")
+
+
+@pytest.fixture(scope="session")
+def archive(request: pytest.FixtureRequest) -> bytes:
+    """The package of a Stack."""
+    root = Path(request.config.getoption("aoti_cache"))
+
+    def make() -> Any:
+        impl: Any = reference
+        module = blocks.seeded(blocks.Stack)
+        return PackageCache(root, impl).compiled(module, blocks.call()).package.archive
+
+    ending = isolated.run_forked(make, deadline_s=300)
+    assert ending.kind == "answer", ending.text
+    found: bytes = ending.answer
+    return found
+
+
+def sealed(archive: bytes, form: str = _manifest.FORMAT, **changes: Any) -> bytes:
+    """Change fields of a manifest, and seal it anew."""
+    members = {
+        name.partition("/")[2]: data
+        for name, data in _archive.read(archive, "test").items()
+    }
+    fields = json.loads(members.pop(_manifest.NAME)) | changes
+    manifest = _manifest.seal(fields | {"format": form}, members, form)
+    named = {_manifest.NAME: manifest, **members}
+    return _archive.write({f"archive/{n}": data for n, data in named.items()})
+
+
+def test_manifest_is_as_its_schema_has_it(archive: bytes) -> None:
+    manifest = aoti_ref.read_manifest(archive)
+
+    jsonschema.validate(manifest, json.loads(SCHEMA.read_text()))
+    assert manifest["needs"]["libraries"]["GLIBC"]
+    assert set(_package.Described._fields) - {"literals"} <= {
+        *manifest,
+        *manifest["contract"],
+    }
+
+
+@pytest.mark.parametrize("form", ["aoti_ref/1", "aoti_ref/3", ""])
+def test_other_formats_are_refused_by_version(archive: bytes, form: str) -> None:
+    with pytest.raises(aoti_ref.BrokenPackage, match=repr(form)):
+        aoti_ref.CompiledModel(sealed(archive, form))
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"constants": {}}, "constants"),
+        ({"device": None}, "device"),
+        ({"contract": {}}, "module"),
+        ({"needs": {}}, "needs.torch"),
+        ({"constants": [{"name": "a"}]}, "constants|shape"),
+    ],
+    ids=["constants", "device", "contract", "needs", "constant"],
+)
+def test_field_that_is_none_is_named(
+    archive: bytes, changes: dict[str, Any], word: str
+) -> None:
+    with pytest.raises(aoti_ref.BrokenPackage, match=word):
+        aoti_ref.CompiledModel(sealed(archive, **changes))
+
+
+def test_sources_are_kept_on_request(archive: bytes, tmp_path: Path) -> None:
+    call = aoti_ref.Call((), blocks.call().kwargs)
+    described, _ = _compile.describe_program(
+        aoti_ref.export(blocks.seeded(blocks.Stack), call)
+    )
+    libraries = [d for d in _archive.read(archive, "").values() if _elf.is_library(d)]
+    files = [tmp_path / "a.wrapper.so", tmp_path / "a.wrapper.cpp"]
+    files[0].write_bytes(libraries[0])
+    files[1].write_text(f"#include <{tmp_path}/a.h>")
+
+    kept, without = (
+        _archive.names(
+            _package.build(
+                files,
+                described,
+                options={"max_autotune": True},
+                keep_sources=keep,
+                source={"repo": "a/b", "revision": "c"},
+                kernels=[{"repo": "k/l", "revision": "m"}],
+                private=[str(tmp_path)],
+            ),
+            "test",
+        )
+        for keep in (True, False)
+    )
+
+    assert {name.rpartition("/")[2] for name in set(kept) - set(without)} == {
+        "a.wrapper.cpp"
+    }
+    assert str(tmp_path) not in files[1].read_text()
+
+
+def test_folder_of_somebody_else_is_not_replaced(
+    archive: bytes, tmp_path: Path
+) -> None:
+    compiled = aoti_ref.CompiledModel(archive)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").touch()
+
+    with pytest.raises(FileExistsError, match="mine"):
+        aoti_ref.save_folder(compiled, tmp_path / "mine")
+    for _ in range(2):
+        aoti_ref.save_folder(compiled, tmp_path / "package")
+
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "package"]
+    loaded: Any = aoti_ref.load(tmp_path / "package")
+    assert loaded.manifest == compiled.manifest
+
+
+def test_folder_names_no_file_outside(archive: bytes, tmp_path: Path) -> None:
+    aoti_ref.save_folder(aoti_ref.CompiledModel(archive), tmp_path / "package")
+    (tmp_path / "outside").write_bytes(b"")
+    seal = _manifest.seal({"regions": None}, {"../outside": b""}, "aoti_ref.folder/2")
+    (tmp_path / "package" / "aoti_ref.json").write_bytes(seal)
+
+    with pytest.raises(aoti_ref.BrokenPackage, match="outside"):
+        aoti_ref.load(tmp_path / "package")
