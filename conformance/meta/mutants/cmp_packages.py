@@ -15,7 +15,7 @@ from unittest.mock import patch
 import torch
 import torch._inductor.config
 
-from aoti_ref import _compile, _inductor
+from aoti_ref import _compile, _elf, _inductor
 from conformance.adapters import reference
 from conformance.meta.mutants._make import Mutant, mutant
 
@@ -68,11 +68,21 @@ CMP_13 = mutant("CMP-13", save=_saves_pointer, load=_follows_pointer)
 
 # CMP-15: libraries stay as the linker made them.
 def _keeps_stack(exported: Any, *, options: Options = None) -> Any:
-    with patch.object(_compile, "clear_executable_stack", lambda _: False):
+    kept = patch.object(_compile, "clear_executable_stack", lambda _: False)
+    with kept, _any_stack():
         return reference.compile(exported, options=options)
 
 
-CMP_15 = mutant("CMP-15", compile=_keeps_stack)
+def _loads_any_stack(folder: Path) -> Any:
+    with _any_stack():
+        return reference.load(folder)
+
+
+def _any_stack() -> Any:
+    return patch.object(_elf, "wants_executable_stack", lambda _: False)
+
+
+CMP_15 = mutant("CMP-15", compile=_keeps_stack, load=_loads_any_stack)
 
 
 # CMP-16: small weights travel with the package, in an archive beside it.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
-import zipfile
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ from torch.nn import functional
 from torch.utils import _pytree as pytree
 
 import aoti_ref
+from aoti_ref import _archive
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held
@@ -84,10 +83,11 @@ _copies = count()
 
 def _a_library_of_its_own(block: nn.Module) -> None:
     applied: Any = block.forward
-    file = io.BytesIO(applied.compiled.package.archive)
-    with zipfile.ZipFile(file, "a") as archive:
-        archive.comment = str(next(_copies)).encode()
-    aoti_ref.apply(aoti_ref.CompiledModel(file.getvalue()), block)
+    members = list(_archive.read(applied.compiled.package.archive, "copy").items())
+    at = next(_copies) % len(members)
+    turned = dict([*members[at:], *members[:at]])
+    copied = _archive.write(turned, compress=False)
+    aoti_ref.apply(aoti_ref.CompiledModel(copied), block)
 
 
 REG_04 = mutant("REG-04", apply=then(TURNED + PLAIN, _a_library_of_its_own))
