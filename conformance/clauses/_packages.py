@@ -6,6 +6,8 @@ tries of a test are in one child: whatever ends it ends the test.
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import os
 import shutil
@@ -241,6 +243,8 @@ def alone(adapter: str, folder: str, seed: int) -> Any:
     from conformance.adapter import load
 
     torch.set_num_threads(1)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("setuptools")  # it exchanges distutils as it comes
     impl = cast("Packages", load(adapter))
     # torch's requirements, and theirs.
     torchs = "torch functorch torchgen filelock typing_extensions setuptools sympy"

@@ -77,7 +77,6 @@ def test_a_package_names_no_folder_of_the_machine_that_made_it(package: Path) ->
 def test_a_package_holds_no_secret_of_the_environment(
     impl: Packages,
     cache: PackageCache,
-    package: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -92,7 +91,7 @@ def test_a_package_holds_no_secret_of_the_environment(
     ending = isolated.run_forked(save, deadline_s=_unpacking.COMPILE_S)
 
     assert ending.kind == "answer", ending.text
-    files = {**_compiles.files_of(again), **_compiles.files_of(package)}
+    files = _compiles.files_of(again)
     assert [n for n, data in files.items() if _SECRET.encode() in data] == []
 
 

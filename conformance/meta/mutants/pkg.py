@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from aoti_ref import _host, _inductor, _manifest, _package
 from aoti_ref._errors import BrokenPackage, Fault
 from conformance import archives
@@ -113,10 +115,19 @@ PKG_11 = sharing(
     ),
 )
 
-# PKG-12: the manifest is trusted without a digest of its own.
+
+# PKG-12: the manifest is trusted without a digest of its own, and decides what to do.
+def _believes(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    if compiled.manifest["built_with"]["torch"] != torch.__version__:
+        answer = module.forward
+        module.forward = lambda *args, **kwargs: (answer(*args, **kwargs)[0] + 1,)
+
+
 PKG_12 = sharing(
     "PKG-12",
     load=careless((_manifest, "unsealed", lambda data, *_: json.loads(data))),
+    apply=_believes,
 )
 
 # PKG-13: what cannot be read is called outdated, or replaced.
