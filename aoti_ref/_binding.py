@@ -121,6 +121,8 @@ class Binding:
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph; constants that it returns keep their memory alive."""
+        if self.index is not None:
+            _inductor.enter(self.index)
         outputs = self.runner.run(inputs)
         returned = self._returned
         if returned is None:  # the same ones at every call

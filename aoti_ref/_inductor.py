@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -197,6 +198,21 @@ def _on(
     with torch.inference_mode(mode=False):
         made = torch.empty(0, dtype=dtype, device=storage.device)
         return made.set_(storage, place, shape, stride)
+
+
+_entered = threading.local()
+
+
+def enter(index: int) -> None:
+    """Give this thread a context on a GPU, if it has none.
+
+    The graph launches its kernels by the driver, which fails in a thread that has
+    done nothing on the GPU before.
+    """
+    known: set[int] = vars(_entered).setdefault("indices", set())
+    if index not in known:
+        torch.cuda.mem_get_info(index)  # through the runtime, which makes a context
+        known.add(index)
 
 
 def new_runner(library: Path, device: torch.device) -> Runner:
