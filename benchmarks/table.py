@@ -35,10 +35,10 @@ machine reached in the same run, by the row's time. A *first result* is what a n
 process spends beside making the weights: importing the layer, applying the package
 and one call. *Resident* and *peak* are GiB beside the weights: the first is what the
 GPU lacks after that call, libraries included; the second is the most that tensors
-took during it, or while compiling. *Error* is the distance to the answer in float32, as a multiple of
-eager's own. Compile times are without the start-up of a process's first compile;
-*lowering* is Inductor's part with what it tries out, *C++* the compiler's. The
-package of torch.compile is its cache.
+took during it, or while compiling. *Error* is the distance to the answer in float32,
+as a multiple of eager's own. Compile times are without the start-up of a process's
+first compile; *lowering* is Inductor's part with what it tries out, *C++* the
+compiler's. The package of torch.compile is its cache.
 
 ![Times faster than eager](performance.svg)
 """

@@ -53,8 +53,8 @@ def prepare(job: Job) -> dict[str, Any]:
     folder = job.folder / "package"
     folder.mkdir()
     module = model.build(job.device, tiny=job.tiny)
-    call = model.inputs(module, job.device, tiny=job.tiny)
-    module(**call)  # what eager needs once per process is no part of a compile
+    calls = _calls(job, module)
+    module(**calls[0])  # what eager needs once per process is no part of a compile
     gauge.wait(job.device)
 
     started = time.perf_counter()
@@ -63,7 +63,7 @@ def prepare(job: Job) -> dict[str, Any]:
     gauge.reset_peak(job.device)
     started = time.perf_counter()
     with stages.timed() as spent:
-        graphs = way.prepare(module, call, folder)
+        graphs = way.prepare(module, calls, folder)
     total = time.perf_counter() - started
     return {
         "start_up_s": start_up,
@@ -82,7 +82,7 @@ def measure(job: Job) -> dict[str, Any]:
     before = gauge.gone(device)
     module: Any
     weighing, module = _timed(lambda: model.build(device, tiny=job.tiny), device)
-    call = model.inputs(module, device, tiny=job.tiny)
+    call, *others = _calls(job, module)
     weights = weights_bytes(module)  # some layers take theirs away
 
     gauge.reset_peak(device)
@@ -92,13 +92,15 @@ def measure(job: Job) -> dict[str, Any]:
         "apply_s": _timed(lambda: way.apply(module, folder), device)[0],
     }
     first["run_s"], answer = _timed(lambda: module(**call)[0], device)
+    for other in others:
+        module(**other)
     peak, after = gauge.peak(device), gauge.gone(device)
 
     eager: Any = model.build(device, tiny=job.tiny)
     turns = {"own": lambda: module(**call), "eager": lambda: eager(**call)}
     times = gauge.in_turns(turns, device, rounds=job.rounds)
     pairs = zip(times["eager"], times["own"], strict=True)
-    own, other = (_error(job, found) for found in (answer, eager(**call)[0]))
+    apart = [_distance(module(**c)[0], eager(**c)[0]) for c in (call, *others)]
     return {
         "ms": record.spread(times["own"]),
         "eager_ms": record.spread(times["eager"]),
@@ -109,9 +111,18 @@ def measure(job: Job) -> dict[str, Any]:
         "weights_bytes": weights,
         "resident_bytes": None if after is None or before is None else after - before,
         "peak_bytes": peak,
-        "error": own,
-        "eager_error": other,
+        "error": _error(job, answer),
+        "eager_error": _error(job, eager(**call)[0]),
+        "distances_to_eager": apart,
     }
+
+
+def _calls(job: Job, module: Any) -> list[dict[str, Any]]:
+    """Draw a call for every resolution of the row."""
+    model, count = MODELS[job.model], WAYS[job.row].resolutions
+    return [
+        model.inputs(module, job.device, tiny=job.tiny, at=at) for at in range(count)
+    ]
 
 
 def _timed(function: Callable[[], Any], device: str) -> tuple[float, Any]:
@@ -122,12 +133,17 @@ def _timed(function: Callable[[], Any], device: str) -> tuple[float, Any]:
 
 
 def _error(job: Job, answer: torch.Tensor) -> float | None:
-    """Give the distance to the answer in float32, relative to its norm."""
+    """Give the distance to the answer in float32."""
     path = Path(job.work) / _REFERENCE
     if not path.exists():
         return None
-    wanted = torch.load(path, weights_only=True).double()
-    return float((answer.cpu().double() - wanted).norm() / wanted.norm())
+    return _distance(answer, torch.load(path, weights_only=True))
+
+
+def _distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Give the distance of two answers, relative to the norm of the second."""
+    a, b = (tensor.cpu().double() for tensor in (found, wanted))
+    return float((a - b).norm() / b.norm())
 
 
 def _size(folder: Path) -> int:

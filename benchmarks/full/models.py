@@ -30,8 +30,8 @@ class Model(NamedTuple):
     config: Mapping[str, Any]  # what differs from that class's defaults
     recipe: str  # of the tiny one
     call: Callable[[Any, Any, Mapping[str, int]], dict[str, Any]]
-    sizes: Mapping[str, int]
-    tiny: Mapping[str, int]
+    sizes: tuple[Mapping[str, int], ...]  # the title's, and two of other aspect
+    tiny: tuple[Mapping[str, int], ...]
 
     def build(self, device: str, *, tiny: bool = False) -> nn.Module:
         """Make the module on `device`; its weights are from one seed."""
@@ -61,9 +61,16 @@ class Model(NamedTuple):
         return config | {k: n for k, n in _TINY_LAYERS.items() if k in config}
 
     def inputs(
-        self, module: nn.Module, device: str, *, tiny: bool = False
+        self, module: nn.Module, device: str, *, tiny: bool = False, at: int = 0
     ) -> dict[str, Any]:
-        """Draw the arguments of a call; they are the same on every device."""
+        """Draw the arguments of a call; they are the same on every device.
+
+        Args:
+            module: What `build` made.
+            device: Where they go.
+            tiny: Whether it is the tiny one.
+            at: Which of the sizes.
+        """
         generator = torch.Generator().manual_seed(1)
 
         def draw(*shape: int) -> torch.Tensor:
@@ -72,7 +79,7 @@ class Model(NamedTuple):
             return torch.randn(shape, generator=generator).to(device, DTYPE)
 
         sizes = self.tiny if tiny else self.sizes
-        given = self.call(draw, module.config, sizes)
+        given = self.call(draw, module.config, sizes[at])
         moved = {
             name: value.to(device) if isinstance(value, torch.Tensor) else value
             for name, value in given.items()
@@ -147,6 +154,10 @@ def _qwen(draw: Any, config: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
+def _plane(*planes: tuple[int, int], **others: int) -> tuple[dict[str, int], ...]:
+    return tuple({"height": h, "width": w, **others} for h, w in planes)
+
+
 MODELS: Mapping[str, Model] = {
     "flux": Model(
         title="FLUX.1-dev, 1024 x 1024, 512 text tokens",
@@ -154,8 +165,8 @@ MODELS: Mapping[str, Model] = {
         config={"guidance_embeds": True},
         recipe="flux",
         call=_flux,
-        sizes={"height": 64, "width": 64, "words": 512},
-        tiny={"height": 4, "width": 4, "words": 12},
+        sizes=_plane((64, 64), (52, 76), (84, 48), words=512),
+        tiny=_plane((4, 4), (3, 6), (6, 4), words=12),
     ),
     "wan": Model(
         title="Wan2.1-T2V-14B, 832 x 480, 81 frames, 512 text tokens",
@@ -163,8 +174,8 @@ MODELS: Mapping[str, Model] = {
         config={},
         recipe="wan",
         call=_wan,
-        sizes={"frames": 21, "height": 60, "width": 104, "words": 512},
-        tiny={"frames": 2, "height": 8, "width": 8, "words": 12},
+        sizes=_plane((60, 104), (104, 60), (80, 80), words=512, frames=21),
+        tiny=_plane((8, 8), (6, 12), (12, 8), words=12, frames=2),
     ),
     "ltx": Model(
         title="LTX-Video 0.9, 704 x 512, 161 frames, 256 text tokens",
@@ -172,8 +183,8 @@ MODELS: Mapping[str, Model] = {
         config={},
         recipe="ltx",
         call=_ltx,
-        sizes={"frames": 21, "height": 16, "width": 22, "words": 256},
-        tiny={"frames": 2, "height": 4, "width": 4, "words": 12},
+        sizes=_plane((16, 22), (16, 16), (22, 20), words=256, frames=21),
+        tiny=_plane((4, 4), (3, 6), (6, 4), words=12, frames=2),
     ),
     "qwen": Model(
         title="Qwen-Image, 1024 x 1024, 512 text tokens",
@@ -181,7 +192,7 @@ MODELS: Mapping[str, Model] = {
         config={},
         recipe="qwenimage",
         call=_qwen,
-        sizes={"height": 64, "width": 64, "words": 512},
-        tiny={"height": 4, "width": 4, "words": 12},
+        sizes=_plane((64, 64), (52, 76), (84, 48), words=512),
+        tiny=_plane((4, 4), (3, 6), (6, 4), words=12),
     ),
 }

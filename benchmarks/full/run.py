@@ -74,7 +74,7 @@ class Bench:
     def _prepared(self, name: str, names: list[str]) -> dict[str, Any]:
         needs = WAYS[name].needs
         if needs is not None and importlib.util.find_spec(needs) is None:
-            return {"outcome": "unavailable", "message": f"{needs} is not installed"}
+            return {"outcome": "unavailable", "message": f"there is no {needs}"}
         kept = _MEASURE_S * len(names) if not self.settings.tiny else 0
         return self._job(name, "prepare", self._left() - kept)
 

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks.full import stages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 Call = dict[str, Any]
@@ -22,6 +22,7 @@ class Way(Protocol):
     """One row, as a new process finds it: what it needs is on disk."""
 
     needs: str | None  # the module without which there is no such row
+    resolutions: int  # at how many it is called
 
     def use(self) -> None:
         """Import what `apply` needs."""
@@ -40,7 +41,7 @@ class Compiling(Way, Protocol):
         """Compile something trivial, so that a first compile's cost is told apart."""
 
     def prepare(
-        self, module: Modulelike, call: Call, folder: Path
+        self, module: Modulelike, calls: Sequence[Call], folder: Path
     ) -> Mapping[str, int]:
         """Compile, write into `folder`, and give the bytes of each graph's package."""
 
@@ -64,6 +65,7 @@ class Eager:
     """Nothing is compiled."""
 
     needs: str | None = None
+    resolutions = 1
 
     def use(self) -> None:
         pass
@@ -86,10 +88,10 @@ class Jit(Eager):
         torch.compile(small)(x)
 
     def prepare(
-        self, module: Modulelike, call: Call, folder: Path
+        self, module: Modulelike, calls: Sequence[Call], folder: Path
     ) -> Mapping[str, int]:
         self.apply(module, folder)
-        module(**call)
+        module(**calls[0])
         return {}
 
     def apply(self, module: Modulelike, folder: Path) -> None:  # noqa: ARG002
@@ -107,6 +109,7 @@ class Spaces:
     """
 
     needs: str | None = "spaces"
+    resolutions = 1
 
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
@@ -121,16 +124,16 @@ class Spaces:
         spaces.compile(torch.export.export(small, (x,)))
 
     def prepare(
-        self, module: Modulelike, call: Call, folder: Path
+        self, module: Modulelike, calls: Sequence[Call], folder: Path
     ) -> Mapping[str, int]:
         from conformance.adapters import spaces
 
         if self.regional:
-            blocks = spaces.compile_regions(module, lambda: module(**call))
+            blocks = spaces.compile_regions(module, lambda: module(**calls[0]))
             spaces.save(blocks, folder)
             return {name: len(archive) for name, archive in blocks.archives.items()}
         with spaces.capture(module) as captured:
-            module(**call)
+            module(**calls[0])
         whole = spaces.compile(spaces.export(module, captured))
         spaces.save(whole, folder)
         return {type(module).__name__: len(whole.model.archive_file.getvalue())}
@@ -148,6 +151,7 @@ class Reference:
     """aoti_ref."""
 
     needs: str | None = None
+    resolutions = 1
 
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
@@ -162,18 +166,19 @@ class Reference:
         aoti_ref.compile(aoti_ref.export(small, aoti_ref.Call((x,))))
 
     def prepare(
-        self, module: Modulelike, call: Call, folder: Path
+        self, module: Modulelike, calls: Sequence[Call], folder: Path
     ) -> Mapping[str, int]:
         import aoti_ref
 
         path = folder / "package.pt2"
         if self.regional:
-            with aoti_ref.capture_regions(module) as calls:
-                module(**call)
-            aoti_ref.compile_regions(module, calls, progress=False).save(path)
+            with aoti_ref.capture_regions(module) as recorded:
+                for call in calls:
+                    module(**call)
+            aoti_ref.compile_regions(module, recorded, progress=False).save(path)
             return _graphs(path)
         with aoti_ref.capture(module) as captured:
-            module(**call)
+            module(**calls[0])
         aoti_ref.compile(aoti_ref.export(module, captured)).save(path)
         return {type(module).__name__: path.stat().st_size}
 
@@ -192,6 +197,13 @@ def _graphs(path: Path) -> dict[str, int]:
     return {e.filename: e.file_size for e in entries if e.filename.endswith(".pt2")}
 
 
+class Resolutions(Reference):
+    """Its blocks with a graph for each resolution, on one set of weights."""
+
+    needs: str | None = "aoti_ref._variants"
+    resolutions = 3
+
+
 # In the order of the table. A row in FP8 is one more of these.
 COMPILING: dict[str, Compiling] = {
     "torch_whole": Jit(regional=False),
@@ -200,5 +212,6 @@ COMPILING: dict[str, Compiling] = {
     "spaces_regional": Spaces(regional=True),
     "aoti_ref_whole": Reference(regional=False),
     "aoti_ref_regional": Reference(regional=True),
+    "aoti_ref_resolutions": Resolutions(regional=True),
 }
 WAYS: dict[str, Way] = {"eager": Eager(), **COMPILING}
