@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import json
+import math
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -223,6 +225,17 @@ def test_a_run_without_time_says_so(tmp_path: Path) -> None:
     bench.run(["eager"])
 
     assert bench.figures["rows"]["eager"]["outcome"] == "not run"
+
+
+def test_examples_are_true() -> None:
+    assert doctest.testmod(run) == doctest.TestResults(failed=0, attempted=2)
+
+
+def test_ceilings_are_measured_where_there_is_no_gpu() -> None:
+    found = floor.ceilings("cpu", tiny=True)
+
+    assert 0 < found["attention"] < math.inf
+    assert 0 < found["matmul"] < math.inf
 
 
 def test_a_second_failure_takes_the_first_figures_away() -> None:
