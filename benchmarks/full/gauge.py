@@ -20,23 +20,27 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Time all functions, one call of each per round, in milliseconds.
 
-    On a GPU the clock is that of its stream; nothing else is in flight.
+    Every other round goes backwards, so that none always follows another. On a GPU
+    the clock is that of its stream, where nothing else is in flight; on the CPU that
+    of the thread, which does not see what else the machine does.
     """
     for function in functions.values():
         for _ in range(_WARM_UP):
             function()
     timed = _on_cpu if device == "cpu" else _on_gpu
     found: dict[str, list[float]] = {name: [] for name in functions}
+    order = list(functions.items())
     for _ in range(rounds):
-        for name, function in functions.items():
+        for name, function in order:
             found[name].append(timed(function))
+        order.reverse()
     return found
 
 
 def _on_cpu(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    start = time.thread_time()
     function()
-    return (time.perf_counter() - start) * 1e3
+    return (time.thread_time() - start) * 1e3
 
 
 def _on_gpu(function: Callable[[], Any]) -> float:
