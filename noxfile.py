@@ -52,7 +52,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests, then every clause against the reference."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[docs,test]")
     own = "conformance/meta", "aoti_ref", "--doctest-modules", "--dist", "loadscope"
     run(session, "pytest", *own, "-n", WORKERS, *session.posargs)
     run(session, "pytest", "conformance/clauses", "-n", WORKERS, *session.posargs)
@@ -86,7 +86,11 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure: `-- overhead`, with the options of that program."""
+    """Measure: `-- overhead`, with the options of that program.
+
+    `-- flux`, `wan`, `ltx` and `qwen` measure a full-size model on the GPU of this
+    machine; `-- flux --tiny` the same rows of a tiny one on the CPU, in minutes.
+    """
     names = sorted(
         path.stem
         for path in Path("benchmarks").glob("*.py")
@@ -102,7 +106,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Write the generated parts of the documentation; `-- --check` only compares."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[docs,test]")
     run(session, "conformance.meta.docs", *session.posargs)
 
 
