@@ -55,10 +55,17 @@ def _tells_at_the_end(*args: Any, progress: Any = False, **kwargs: Any) -> Any:
     return made
 
 
+def _calls_only(*args: Any, **kwargs: Any) -> Any:
+    """Call back, and show no bar."""
+    progress = kwargs.pop("progress", False)
+    called = progress if callable(progress) else False
+    return reference.compile_regions(*args, progress=called, **kwargs)
+
+
 def _leaves_its_bar(*args: Any, **kwargs: Any) -> Any:
+    made = _calls_only(*args, **kwargs)
     bar = tqdm.tqdm(total=2)
     _open.append(bar)
-    made = reference.compile_regions(*args, **kwargs | {"progress": False})
     bar.update(2)
     bar.refresh()
     return made
@@ -66,6 +73,7 @@ def _leaves_its_bar(*args: Any, **kwargs: Any) -> Any:
 
 REG_32_tells_nothing = mutant("REG-32", compile_regions=_tells_nothing)
 REG_32_at_the_end = mutant("REG-32", compile_regions=_tells_at_the_end)
+REG_32_no_bar = mutant("REG-32", compile_regions=_calls_only)
 REG_32_open = mutant("REG-32", compile_regions=_leaves_its_bar)
 
 
@@ -77,8 +85,10 @@ def _loses_a_graph(*args: Any, jobs: int = 1, **kwargs: Any) -> Any:
 
 
 def _leaves_a_process(*args: Any, jobs: int = 1, **kwargs: Any) -> Any:
-    _open.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(9)"]))
-    return reference.compile_regions(*args, jobs=jobs, **kwargs)
+    made = reference.compile_regions(*args, jobs=jobs, **kwargs)
+    sleeps = "import time; time.sleep(20)"
+    _open.append(subprocess.Popen([sys.executable, "-c", sleeps]))
+    return made
 
 
 REG_33_loses = mutant("REG-33", compile_regions=_loses_a_graph)
