@@ -25,20 +25,14 @@ info = Info(
     url="https://huggingface.co/docs/diffusers/optimization/fp16#regional-compilation",
     issues="https://github.com/huggingface/diffusers/issues",
 )
-capabilities = frozenset({"dynamic", "regional"})
+capabilities = frozenset({"regional"})
 
 
 class Choice(NamedTuple):
-    """What `torch.compile` is told when its time comes."""
+    """What is to be compiled when its time comes, and with which options."""
 
     regional: bool
-    dynamic: bool
     options: dict[str, Any] | None = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Give the arguments of `torch.compile`; `None` lets it find out by itself."""
-        dynamic = True if self.dynamic else None
-        return {"fullgraph": True, "dynamic": dynamic, "options": self.options}
 
 
 def capture(_module: nn.Module, _method: str = "forward") -> NoReturn:
@@ -46,7 +40,8 @@ def capture(_module: nn.Module, _method: str = "forward") -> NoReturn:
 
 
 def export(_module: nn.Module, _call: Any, *, dynamic: Dynamic | None = None) -> Choice:
-    return Choice(regional=False, dynamic=bool(dynamic))
+    _refuse_ranges(dynamic)
+    return Choice(regional=False)
 
 
 def compile(exported: Choice, *, options: dict[str, Any] | None = None) -> Choice:
@@ -56,9 +51,11 @@ def compile(exported: Choice, *, options: dict[str, Any] | None = None) -> Choic
 def apply(compiled: Choice, module: nn.Module) -> None:
     try:
         if compiled.regional:
-            ModelMixin.compile_repeated_blocks(module, **compiled.arguments())
+            ModelMixin.compile_repeated_blocks(
+                module, fullgraph=True, options=compiled.options
+            )
         else:
-            module.compile(**compiled.arguments())
+            module.compile(fullgraph=True, options=compiled.options)
     except (RuntimeError, ValueError) as error:
         raise Refused(str(error)) from error
 
@@ -79,8 +76,14 @@ def compile_regions(
         raise Unsupported("compile_repeated_blocks tells nothing of what stays eager")
     if jobs > 1 or progress:
         raise Unsupported("torch.compile compiles at the first call, and tells nothing")
-    return Choice(regional=True, dynamic=bool(dynamic))
+    _refuse_ranges(dynamic)
+    return Choice(regional=True)
 
 
 def eager_blocks(_compiled: Choice) -> Collection[str]:
     return ()
+
+
+def _refuse_ranges(dynamic: Dynamic | None) -> None:
+    if dynamic:
+        raise Unsupported("torch.compile takes any size, and is told no range")
