@@ -147,9 +147,7 @@ def _differences(
     name: str, wanted: dict[str, str], found: dict[str, str]
 ) -> list[Fault]:
     return [
-        Fault(
-            "made", f"{name}.{key}", f"wants {wanted.get(key)}, found {found.get(key)}"
-        )
+        Fault("made", name, f"{key}: wants {wanted.get(key)}, found {found.get(key)}")
         for key in {**wanted, **found}
         if wanted.get(key) != found.get(key)
     ]
