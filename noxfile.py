@@ -135,6 +135,7 @@ DATA = (
     "conformance/failure_modes.toml",
     "conformance/expected/spaces.toml",
     "conformance/expected/torch_aoti.toml",
+    "conformance/expected/torch_compile.toml",
     "fixtures/py.typed",
     "fixtures/recipes/flux/recipe.json",
     "fixtures/recipes/flux/model_index.json",

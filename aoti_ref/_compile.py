@@ -14,6 +14,7 @@ from aoti_ref import _contract, _derive, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
+from aoti_ref._peak import Peak, told
 from aoti_ref._weights import LITERAL, PLAIN, describe
 
 if TYPE_CHECKING:
@@ -28,11 +29,15 @@ class CompiledModel:
     """A compiled graph without weights, ready for `apply`.
 
     It is its archive: it pickles as bytes, and nothing native is loaded before a
-    module that it was applied to is called.
+    module that it was applied to is called. Its `peak` tells the memory that `compile`
+    took, beside what was there before; it is None for a model that was loaded.
     """
 
-    def __init__(self, archive: bytes, origin: str = "package") -> None:
+    def __init__(
+        self, archive: bytes, origin: str = "package", peak: Peak | None = None
+    ) -> None:
         self.package = _package.Package(archive, origin)
+        self.peak = peak
 
     def __repr__(self) -> str:
         contract = self.package.contract
@@ -40,7 +45,7 @@ class CompiledModel:
         return f"CompiledModel({contract.module}, {self.package.device}, {kib} KiB)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledModel, (self.package.archive,)
+        return CompiledModel, (self.package.archive, "package", self.peak)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
         return self  # it never changes
@@ -62,6 +67,7 @@ class Part(NamedTuple):
     module: nn.Module
 
 
+@told
 def compile(  # used qualified, as re.compile is
     program: ExportedProgram, *, options: Mapping[str, Any] | None = None
 ) -> CompiledModel:

@@ -42,12 +42,24 @@ class _Tensor(NamedTuple):
     dense: bool  # whether `order` is that of the dimensions
 
 
+class _Nested(NamedTuple):
+    """A value to take apart: where it stands, and its tree.
+
+    Where it is a tuple or a list of leaves, as most are, `kind` and `length` say so: to
+    go through the tree costs more.
+    """
+
+    at: int
+    tree: _tree.Tree
+    kind: type | None
+    length: int
+
+
 class Plan:
     """Takes the tensors out of the values of calls of one form.
 
     Args:
-        nested: Values to take apart: where they stand, and their trees. Their
-            leaves stand behind all values, in order.
+        nested: Values to take apart. Their leaves stand behind all values, in order.
         tensors: What the graph needs, in its own order.
         others: Where other values stand, and what they must be.
         conditions: What must hold between sizes.
@@ -55,7 +67,7 @@ class Plan:
 
     def __init__(
         self,
-        nested: list[tuple[int, _tree.Tree]],
+        nested: list[_Nested],
         tensors: list[_Tensor],
         others: list[tuple[int, Any]],
         conditions: tuple[str, ...],
@@ -72,7 +84,10 @@ class Plan:
             values: The positional arguments, then the keywords' in their order;
                 leaves are added to it.
         """
-        for at, tree in self._nested:
+        for at, tree, kind, length in self._nested:
+            if type(values[at]) is kind and len(values[at]) == length:
+                values.extend(values[at])
+                continue
             faults: list[Any] = []
             _tree.flatten(tree, values[at], "", values, faults)
             if faults:
@@ -135,7 +150,7 @@ def draw(
     bound.apply_defaults()
     given = _tree.spread(signature, bound.arguments)
     left = iter(contract.leaves)
-    nested: list[tuple[int, _tree.Tree]] = []
+    nested: list[_Nested] = []
     wanted: list[_Tensor] = []
     others: list[tuple[int, Any]] = []
     end = len(places)
@@ -146,10 +161,10 @@ def draw(
             if any(isinstance(want, TensorSpec) for want in wants):
                 return None
             continue
-        if tree == _tree.LEAF:
+        if isinstance(tree, str):  # a leaf
             spots = [stands.at]
         else:
-            nested.append((stands.at, tree))
+            nested.append(_taken_apart(stands.at, tree))
             spots = list(range(end, end + len(wants)))
             end += len(wants)
         for spot, want in zip(spots, wants, strict=True):
@@ -162,6 +177,13 @@ def draw(
             default = signature.parameters[name].default
             others.append((stands.at, contract.fixed.get(name, default)))
     return Plan(nested, wanted, others, contract.conditions)
+
+
+def _taken_apart(at: int, tree: list[Any]) -> _Nested:
+    kind, children = tree
+    known = {"tuple": tuple, "list": list}.get(kind)
+    flat = known is not None and all(child == _tree.LEAF for child in children)
+    return _Nested(at, tree, known if flat else None, len(children))
 
 
 def laid_out(

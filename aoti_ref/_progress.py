@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Progress = Callable[[int, int, str], None]  # graphs done, of all, and the blocks' class
+Progress = Callable[
+    [int, int, str], object
+]  # graphs done, of all, and the blocks' class
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from aoti_ref._errors import (
 )
 from aoti_ref._export import argument_paths, export
 from aoti_ref._hooks import inner_method
+from aoti_ref._peak import told
 from aoti_ref._progress import shown
 from aoti_ref._recording import leaf_of
 from aoti_ref._regions import CompiledRegions, Region
@@ -64,6 +65,7 @@ class _Group(NamedTuple):
     program: ExportedProgram
 
 
+@told
 def compile_regions(
     module: nn.Module,
     calls: RegionCalls,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from aoti_ref._peak import Peak
+
 FORMAT = "aoti_ref.regions/1"
 _MANIFEST = "aoti_ref_regions.json"
 
@@ -42,12 +44,15 @@ class CompiledRegions:
         wanted: The names that chose the blocks; None if nobody did.
         regions: The graphs and their blocks.
         eager: The blocks that were left eager, by name, and why.
+        peak: The memory that compiling took, beside what was there before, without
+            that of children (each graph tells its own); None if they were loaded.
     """
 
     module: str
     wanted: tuple[str, ...] | None
     regions: tuple[Region, ...]
     eager: dict[str, str]
+    peak: Peak | None = None
 
     def __repr__(self) -> str:
         blocks = sum(len(region.names) for region in self.regions)
@@ -142,9 +147,7 @@ def _differences(
     name: str, wanted: dict[str, str], found: dict[str, str]
 ) -> list[Fault]:
     return [
-        Fault(
-            "made", f"{name}.{key}", f"wants {wanted.get(key)}, found {found.get(key)}"
-        )
+        Fault("made", name, f"{key}: wants {wanted.get(key)}, found {found.get(key)}")
         for key in {**wanted, **found}
         if wanted.get(key) != found.get(key)
     ]

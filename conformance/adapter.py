@@ -34,6 +34,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
     "variants": (),
     "kernels": (),
+    "peak": ("peaks",),  # what a compile took of memory is told
     "worker": ("worker",),  # run functions in short-lived forked processes
     "hub": (),
 }
@@ -175,6 +176,8 @@ class Regional(Adapter, Protocol):
         blocks: Sequence[str] | None = None,
         dynamic: Dynamic | None = None,
         leave_eager: bool = False,
+        jobs: int = 1,
+        progress: bool | Callable[[int, int, str], object] = False,
     ) -> Any:
         """Compile the repeated blocks of `module` as `run` calls them.
 
@@ -185,10 +188,19 @@ class Regional(Adapter, Protocol):
             dynamic: Ranges by names of the blocks' arguments; a block without an
                 argument of a name does without.
             leave_eager: Leave eager what cannot be compiled, instead of refusing.
+            jobs: How many graphs to compile at once.
+            progress: A bar; or it is called with graphs done, of all, and a name.
         """
 
     def eager_blocks(self, compiled: Any) -> Collection[str]:
         """Name the blocks that `compile_regions` has left eager."""
+
+
+class TellsPeaks(Adapter, Protocol):
+    """Capability `peak`."""
+
+    def peaks(self, compiled: Any) -> Mapping[str, int]:
+        """Tell the bytes that compiling took at most, by device ("cpu", "cuda")."""
 
 
 class Workers(Adapter, Protocol):
@@ -201,11 +213,7 @@ class Workers(Adapter, Protocol):
         duration_s: float | None = None,
         reuse: bool = False,
     ) -> Callable[..., Any]:
-        """Make `function`, perhaps of a generator, run in a forked child.
-
-        What it returns raises the implementation's own errors, as an applied
-        module does.
-        """
+        """Make `function`, perhaps a generator's, run in a forked child."""
 
 
 @dataclass(frozen=True)
@@ -255,8 +263,9 @@ def _short_names() -> dict[str, str]:
 
 def _not_found(name: str, error: Exception) -> str:
     known = sorted(_short_names())
-    close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = "".join(
+        f"; did you mean {c!r}?" for c in get_close_matches(name, known, n=1)
+    )
     return (
         f"adapter {name!r} cannot be imported ({type(error).__name__}: {error}){hint} "
         f"(short names: {', '.join(known) or 'none installed'}; "
@@ -277,8 +286,7 @@ def _check(name: str, found: Any) -> None:
             f"adapter {name!r}: capabilities must be a frozenset of names, "
             f"found {type(declared).__name__}"
         )
-    unknown = sorted(declared - set(CAPABILITIES))
-    if unknown:
+    if unknown := sorted(declared - set(CAPABILITIES)):
         raise BadAdapter(
             f"adapter {name!r} declares unknown capabilities: {', '.join(unknown)} "
             f"(known: {', '.join(CAPABILITIES)})"
@@ -287,6 +295,5 @@ def _check(name: str, found: Any) -> None:
         *CORE_VERBS,
         *(verb for c in sorted(declared) for verb in CAPABILITIES[c]),
     ]
-    missing = [verb for verb in wanted if not callable(getattr(found, verb, None))]
-    if missing:
+    if missing := [v for v in wanted if not callable(getattr(found, v, None))]:
         raise BadAdapter(f"adapter {name!r} lacks the verbs: {', '.join(missing)}")

@@ -11,7 +11,7 @@ from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -33,7 +33,7 @@ info = Info(
     cacheable=True,
 )
 capabilities = frozenset(
-    {"calls", "dynamic", "package", "regional", "restore", "worker"}
+    {"calls", "dynamic", "package", "peak", "regional", "restore", "worker"}
 )
 
 _FILE = "package.pt2"
@@ -97,6 +97,8 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
+    jobs: int = 1,
+    progress: bool | Callable[[int, int, str], object] = False,
 ) -> Any:
     with aoti_ref.capture_regions(module, blocks) as calls:
         run()
@@ -105,12 +107,17 @@ def compile_regions(
         calls,
         dynamic=dims(dynamic),
         on_failure="eager" if leave_eager else "raise",
-        progress=False,
+        jobs=jobs,
+        progress=progress,
     )
 
 
 def eager_blocks(compiled: Any) -> Collection[str]:
     return list(compiled.eager)
+
+
+def peaks(compiled: Any) -> Mapping[str, int]:
+    return {"cpu": compiled.peak.host_bytes, "cuda": compiled.peak.device_bytes}
 
 
 def worker(
