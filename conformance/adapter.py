@@ -32,7 +32,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "restore": ("restore",),  # undo apply
     "fp8": (),
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
-    "variants": (),
+    "variants": ("combine", "compile_variants"),  # several graphs of one module
     "kernels": (),
     "worker": ("worker",),  # run functions in short-lived forked processes
     "hub": (),
@@ -189,6 +189,32 @@ class Regional(Adapter, Protocol):
 
     def eager_blocks(self, compiled: Any) -> Collection[str]:
         """Name the blocks that `compile_regions` has left eager."""
+
+
+class Variants(Adapter, Protocol):
+    """Capability `variants`.
+
+    `apply`, `restore`, `save` and `load` take what these return as they take what
+    `compile` returns.
+    """
+
+    def combine(self, models: Sequence[Any]) -> Any:
+        """Make one of compiled models of a module: the first that takes a call answers.
+
+        Args:
+            models: What `compile`, `combine` or `compile_variants` returned.
+        """
+
+    def compile_variants(
+        self, module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+    ) -> Any:
+        """Compile `module` for every one of `calls`, in their order.
+
+        Args:
+            module: What was called.
+            calls: Anything with `.args` and `.kwargs`; some may be of one form.
+            dynamic: Ranges, for all calls; where an argument is None, without its own.
+        """
 
 
 class Workers(Adapter, Protocol):

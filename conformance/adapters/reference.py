@@ -33,7 +33,7 @@ info = Info(
     cacheable=True,
 )
 capabilities = frozenset(
-    {"calls", "dynamic", "package", "regional", "restore", "worker"}
+    {"calls", "dynamic", "package", "regional", "restore", "variants", "worker"}
 )
 
 _FILE = "package.pt2"
@@ -111,6 +111,20 @@ def compile_regions(
 
 def eager_blocks(compiled: Any) -> Collection[str]:
     return list(compiled.eager)
+
+
+@_refusals()
+def combine(models: Sequence[Any]) -> Any:
+    return aoti_ref.CompiledVariants(models)
+
+
+@_refusals()
+def compile_variants(
+    module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+) -> Any:
+    return aoti_ref.compile_variants(
+        module, calls, dynamic=dims(dynamic), progress=False
+    )
 
 
 def worker(
