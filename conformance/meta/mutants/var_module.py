@@ -68,20 +68,20 @@ VAR_13_apart = mutant("VAR-13", apply=choosing(first, twin=_counts_apart))
 VAR_13_resets = mutant("VAR-13", apply=choosing(first, kind=_Resetting))
 
 
-def _first_of_them(compiled: Any, module: nn.Module) -> None:
-    """Apply what fits."""
+def _silent(compiled: Any, module: nn.Module) -> None:
+    """Leave it at eager code."""
     try:
         reference.apply(compiled, module)
     except Refused:
-        reference.apply(compiled.models[0], module)
+        module.eval()
 
 
 def _half(compiled: Any, module: nn.Module) -> None:
-    """Refuse, with the first graph in place."""
+    """Refuse, with something in place."""
     try:
         reference.apply(compiled, module)
     except Refused:
-        reference.apply(compiled.models[0], module)
+        module.forward = type(module).forward.__get__(module)
         raise
 
 
@@ -93,7 +93,7 @@ def _nameless(compiled: Any, module: nn.Module) -> None:
         raise Refused(message) from error
 
 
-VAR_15_silent = mutant("VAR-15", apply=_first_of_them)
+VAR_15_silent = mutant("VAR-15", apply=_silent)
 VAR_15_half = mutant("VAR-15", apply=_half)
 VAR_15_nameless = mutant("VAR-15", apply=_nameless)
 
