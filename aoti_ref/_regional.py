@@ -113,6 +113,7 @@ def compile_regions(
     groups = [group for alike in sites.values() for group in _exported(alike, failures)]
     if on_failure == "raise":
         failures.refuse()
+    groups = failures.spare(groups)
     graphs: dict[str, list[CompiledModel]] = {}
     with shown(progress, len(groups)) as show:
         for done, (group, made) in enumerate(_made(groups, options, jobs)):
@@ -157,6 +158,15 @@ class _Failures:
     def add(self, name: str, error: AotiError) -> None:
         detail = " ".join(line.strip() for line in str(error).splitlines())
         self.faults.append(Fault(type(error).__name__, name, detail))
+
+    def spare(self, groups: list[_Group]) -> list[_Group]:
+        """Leave out the blocks that have failed in another form."""
+        failed = {fault.name for fault in self.faults}
+        left = [
+            _Group([s for s in group.sites if s.name not in failed], group.program)
+            for group in groups
+        ]
+        return [group for group in left if group.sites]
 
     def refuse(self) -> None:
         """Raise if there are any."""
