@@ -51,4 +51,9 @@ from aoti_ref._task_errors import NotSendable as NotSendable
 from aoti_ref._task_errors import TaskFailed as TaskFailed
 from aoti_ref._task_errors import WorkerDied as WorkerDied
 from aoti_ref._task_errors import WorkerTimedOut as WorkerTimedOut
+from aoti_ref._variant_errors import DeadVariant as DeadVariant
+from aoti_ref._variant_errors import FailedVariants as FailedVariants
+from aoti_ref._variant_errors import NoVariant as NoVariant
+from aoti_ref._variants import CompiledVariants as CompiledVariants
+from aoti_ref._variants import compile_variants as compile_variants
 from aoti_ref._worker import gpu_task as gpu_task

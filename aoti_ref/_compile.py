@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch.export import ExportedProgram
@@ -50,20 +50,37 @@ class CompiledModel:
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
         return self  # it never changes
 
+    @property
+    def models(self) -> tuple[CompiledModel, ...]:
+        """Give the graphs of it, as variants do: itself."""
+        return (self,)
+
+    def dump(self) -> bytes:
+        """Give what `save` writes."""
+        return self.package.archive
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the package to `path` (`*.pt2`), whole or not at all."""
-        write_whole(path, self.package.archive)
+        write_whole(path, self.dump())
 
     def parts(self, module: nn.Module) -> list[Part]:
         """Say which modules this stands in for, and how: the one that it is given."""
         return [Part("", self, module)]
 
 
+class Graphs(Protocol):
+    """What stands in for one module: a compiled model, or several variants of it."""
+
+    @property
+    def models(self) -> tuple[CompiledModel, ...]:
+        """The graphs, in the order in which they are asked."""
+
+
 class Part(NamedTuple):
     """A module that a compiled model is to stand in for: its name, model and itself."""
 
     name: str
-    compiled: CompiledModel
+    compiled: Graphs
     module: nn.Module
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aoti_ref import _blocks, _traits
+from aoti_ref import _blocks, _traits, _variants
 from aoti_ref._compile import CompiledModel, Part
 from aoti_ref._errors import BrokenPackage, FailedBlocks, Fault
 from aoti_ref._files import write_whole
@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from torch import nn
 
     from aoti_ref._peak import Peak
+    from aoti_ref._variants import CompiledVariants
 
 FORMAT = "aoti_ref.regions/1"
 _MANIFEST = "aoti_ref_regions.json"
 
 
 class Region(NamedTuple):
-    """One graph, the blocks that share it, and how those are made."""
+    """Blocks that share a graph, or one for each form of call, and their make."""
 
     names: tuple[str, ...]
-    compiled: CompiledModel
+    compiled: CompiledModel | CompiledVariants
     made: dict[str, str]
 
 
@@ -57,7 +58,8 @@ class CompiledRegions:
     def __repr__(self) -> str:
         blocks = sum(len(region.names) for region in self.regions)
         eager = f", {len(self.eager)} left eager" if self.eager else ""
-        graphs = f"{len(self.regions)} graphs for {blocks} blocks"
+        count = len({model for each in self.regions for model in each.compiled.models})
+        graphs = f"{count} graphs for {blocks} blocks"
         return f"CompiledRegions({self.module}, {graphs}{eager})"
 
     def parts(self, module: nn.Module) -> list[Part]:
@@ -100,12 +102,14 @@ class CompiledRegions:
         with zipfile.ZipFile(buffer, "w") as archive:  # packages are compressed
             archive.writestr(_MANIFEST, json.dumps(manifest))
             for index, region in enumerate(self.regions):
-                archive.writestr(_member(index), region.compiled.package.archive)
+                archive.writestr(_member(index), region.compiled.dump())
         write_whole(path, buffer.getvalue())
 
 
-def load(path: str | os.PathLike[str]) -> CompiledModel | CompiledRegions:
-    """Read what `save` wrote: one graph, or those of regions.
+def load(
+    path: str | os.PathLike[str],
+) -> CompiledModel | CompiledVariants | CompiledRegions:
+    """Read what `save` wrote: one graph, variants, or those of regions.
 
     Raises:
         BrokenPackage: It is damaged, or of another format or torch.
@@ -116,9 +120,16 @@ def load(path: str | os.PathLike[str]) -> CompiledModel | CompiledRegions:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if _MANIFEST in archive.namelist():
                 return _read(archive, str(path))
+        return _graph(data, str(path))
     except (zipfile.BadZipFile, EOFError, KeyError) as error:
         raise BrokenPackage(str(path), f"not a whole archive ({error})") from error
-    return CompiledModel(data, str(path))
+
+
+def _graph(data: bytes, origin: str) -> CompiledModel | CompiledVariants:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if _variants.MANIFEST in archive.namelist():
+            return _variants.read(archive, origin)
+    return CompiledModel(data, origin)
 
 
 def _read(archive: zipfile.ZipFile, origin: str) -> CompiledRegions:
@@ -127,7 +138,7 @@ def _read(archive: zipfile.ZipFile, origin: str) -> CompiledRegions:
         found = manifest["format"]
         raise BrokenPackage(origin, f"its format is {found!r}, wanted {FORMAT!r}")
     regions = [
-        Region(tuple(names), CompiledModel(archive.read(_member(index)), origin), made)
+        Region(tuple(names), _graph(archive.read(_member(index)), origin), made)
         for index, (names, made) in enumerate(manifest["regions"])
     ]
     wanted = manifest["wanted"]

@@ -179,8 +179,9 @@ def _graphs(
     def note(part: nn.Module, args: Any, kwargs: Any) -> None:
         applied = vars(part).get("forward")
         if isinstance(applied, AppliedModel):
-            inputs = applied._check(args, kwargs)  # noqa: SLF001  # what it does itself
-            run = applied._binding.runner.run  # type: ignore[union-attr]  # noqa: SLF001
+            (graph,) = applied.graphs
+            inputs = graph.check(args, kwargs)  # what it does itself
+            run = graph.binding.runner.run  # type: ignore[union-attr]
             found.append((partial(part, *args, **kwargs), partial(run, inputs)))
 
     handles = [
@@ -214,7 +215,7 @@ def _runners(block: nn.Module) -> dict[str, float]:
     for twin in twins:
         aoti_ref.apply(applied.compiled, twin)
         stand_in: Any = twin.forward
-        stand_in._bind(twin)  # noqa: SLF001  # what the first call does
+        stand_in.graphs[0].bind(twin)  # what the first call does
     took = (time.perf_counter() - start) / _RUNNERS * _MICROSECONDS
     return {"us": took, "kib": (_resident_kib() - resident) / _RUNNERS}
 

@@ -32,7 +32,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "restore": ("restore",),  # undo apply
     "fp8": (),
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
-    "variants": (),
+    "variants": ("combine", "compile_variants"),  # several graphs of one module
     "kernels": (),
     "peak": ("peaks",),  # what a compile took of memory is told
     "worker": ("worker",),  # run functions in short-lived forked processes
@@ -201,6 +201,32 @@ class TellsPeaks(Adapter, Protocol):
 
     def peaks(self, compiled: Any) -> Mapping[str, int]:
         """Tell the bytes that compiling took at most, by device ("cpu", "cuda")."""
+
+
+class Variants(Adapter, Protocol):
+    """Capability `variants`.
+
+    `apply`, `restore`, `save` and `load` take what these return as they take what
+    `compile` returns.
+    """
+
+    def combine(self, models: Sequence[Any]) -> Any:
+        """Make one of compiled models of a module: the first that takes a call answers.
+
+        Args:
+            models: What `compile`, `combine` or `compile_variants` returned.
+        """
+
+    def compile_variants(
+        self, module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+    ) -> Any:
+        """Compile `module` for every one of `calls`, in their order.
+
+        Args:
+            module: What was called.
+            calls: Anything with `.args` and `.kwargs`; some may be of one form.
+            dynamic: Ranges, for all calls; where an argument is None, without its own.
+        """
 
 
 class Workers(Adapter, Protocol):

@@ -17,11 +17,11 @@ from filelock import FileLock
 from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import nn
 
-    from conformance.adapter import Adapter, Dynamic, Packages, Regional
+    from conformance.adapter import Adapter, Dynamic, Packages, Regional, Variants
 
 
 class PackageCache:
@@ -95,6 +95,19 @@ class PackageCache:
 
         recipe = {"regions": repr(sorted(choices.items()))}
         return self._made(make, self._key(module, call, recipe))
+
+    def variants(
+        self, module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+    ) -> Any:
+        """Give `module` compiled for all calls, from the cache where it has it."""
+        impl = cast("Variants", self.adapter)
+
+        def make() -> Any:
+            return impl.compile_variants(module, calls, dynamic=dynamic)
+
+        spelt = [_spell_call(call) for call in calls]
+        recipe = {"variants": repr(spelt), "dynamic": repr(dynamic)}
+        return self._made(make, self._key(module, calls[0], recipe))
 
     def _made(self, make: Callable[[], Any], key: str) -> Any:
         """Give what `make` makes, or has made for this key before."""

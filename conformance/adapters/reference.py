@@ -33,7 +33,16 @@ info = Info(
     cacheable=True,
 )
 capabilities = frozenset(
-    {"calls", "dynamic", "package", "peak", "regional", "restore", "worker"}
+    {
+        "calls",
+        "dynamic",
+        "package",
+        "peak",
+        "regional",
+        "restore",
+        "variants",
+        "worker",
+    }
 )
 
 _FILE = "package.pt2"
@@ -118,6 +127,20 @@ def eager_blocks(compiled: Any) -> Collection[str]:
 
 def peaks(compiled: Any) -> Mapping[str, int]:
     return {"cpu": compiled.peak.host_bytes, "cuda": compiled.peak.device_bytes}
+
+
+@_refusals()
+def combine(models: Sequence[Any]) -> Any:
+    return aoti_ref.CompiledVariants(models)
+
+
+@_refusals()
+def compile_variants(
+    module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+) -> Any:
+    return aoti_ref.compile_variants(
+        module, calls, dynamic=dims(dynamic), progress=False
+    )
 
 
 def worker(

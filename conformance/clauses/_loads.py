@@ -9,8 +9,10 @@ from typing import Any, cast
 import torch
 
 from conformance.adapter import Packages, load
+from conformance.clauses import _variants
 from conformance.clauses._regions import ran_compiled_blocks
 from conformance.models import applying, blocks, regions
+from conformance.workbench import ran_compiled
 
 
 def answer(adapter: str, folder: str, seed: int) -> list[Any]:
@@ -58,3 +60,13 @@ def called_blocks(module: torch.nn.Module, seed: int) -> list[Any]:
     with torch.no_grad():
         result: list[Any] = module(**regions.call(seed=seed).kwargs).tolist()
     return result
+
+
+def answers_of_variants(adapter: str, folder: str, seed: int) -> list[Any]:
+    """Load the variants in `folder`, apply them to a Mixed, and call each of them."""
+    torch.set_num_threads(1)
+    impl = cast("Packages", load(adapter))
+    module = _variants.mixed(seed)
+    impl.apply(impl.load(Path(folder)), module)
+    with ran_compiled(module):
+        return _variants.answers(module, seed)
