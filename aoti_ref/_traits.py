@@ -79,6 +79,21 @@ def plain(module: nn.Module) -> dict[str, Any]:
     }
 
 
+def spell_kind(tensor: torch.Tensor) -> str:
+    """Spell how a tensor is made that holds others: `Float8Tensor(block_size=[1, 8])`.
+
+    What its subclass says of itself beside those, such as how it multiplies.
+    """
+    name = type(tensor).__name__
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return name
+    inner, context = flatten()
+    pairs = context.items() if isinstance(context, dict) else [("", context)]
+    parts = [f"{key}={_spell(value, {}, None)}" for key, value in pairs]
+    return f"{name}({', '.join([*inner, *parts])})"
+
+
 def _forward(part: nn.Module) -> Any:
     """Give the eager forward of a module, under hooks and compiled models."""
     own = vars(part)
@@ -144,7 +159,7 @@ def _function(
 def _tensor(tensor: torch.Tensor) -> str:
     what = spell(tensor.dtype, tensor.shape)
     strides = tensor.stride() if tensor.layout is torch.strided else tensor.layout
-    kind = type(tensor).__name__
+    kind = spell_kind(tensor)
     return f"{kind} {what} {strides} on {tensor.device.type}"
 
 
