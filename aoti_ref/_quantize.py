@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from aoti_ref._errors import AotiError
+from aoti_ref._traits import inside
 from aoti_ref._weights import PLAIN
 
 if TYPE_CHECKING:
@@ -94,22 +95,25 @@ def quantize(
     chosen: dict[str, nn.Linear] = {}
     skipped: dict[str, str] = {}
     shared = _shared(module)
-    for path, part in module.named_modules():
-        if isinstance(part, nn.Linear):
-            reason = _unfit(path, part, skip, smallest, shared)
-            if reason:
-                skipped[path] = reason
-            else:
-                chosen[path] = part
+    layers = {n: m for n, m in module.named_modules() if isinstance(m, nn.Linear)}
+    for path, layer in layers.items():
+        reason = _unfit(path, layer, skip, smallest, shared)
+        if reason:
+            skipped[path] = reason
+        else:
+            chosen[path] = layer
+    whole = {id(layers[path].weight): path for path in skipped}
+    for path in [path for path, layer in chosen.items() if id(layer.weight) in whole]:
+        weight = chosen.pop(path).weight
+        skipped[path] = f"{whole[id(weight)]} has the same weight, and is skipped"
     if not chosen:
         told = "; ".join(f"{path}: {why}" for path, why in skipped.items())
         raise NotQuantizable(name, f"no linear layer is left ({told or 'it has none'})")
     for path, layer in chosen.items():
         _refuse(name, path, layer.weight, config, dynamic=dynamic)
-    before = sum(layer.weight.nbytes for layer in chosen.values())
+    before = _bytes(chosen)
     _exchange(module, chosen, config, name)
-    after = sum(_bytes(layer.weight) for layer in chosen.values())
-    return Quantized(tuple(chosen), skipped, before, after)
+    return Quantized(tuple(chosen), skipped, before, _bytes(chosen))
 
 
 def _checked(config: Any, module: str) -> tuple[Any, bool]:
@@ -130,13 +134,13 @@ def _checked(config: Any, module: str) -> tuple[Any, bool]:
 
 
 def _shared(module: nn.Module) -> dict[int, str]:
-    """Name those that use a parameter beside the linear layer that it belongs to."""
-    users: dict[int, list[str]] = {}
-    for path, part in module.named_modules():
-        for key, tensor in part._parameters.items():
-            if tensor is not None:
-                users.setdefault(id(tensor), []).append(f"{path}.{key}".lstrip("."))
-    return {at: " and ".join(names) for at, names in users.items() if len(names) > 1}
+    """Name those that use a parameter and are no linear layers."""
+    return {
+        id(tensor): f"{path}.{key}".lstrip(".")
+        for path, part in module.named_modules()
+        for key, tensor in part._parameters.items()
+        if tensor is not None and (key != "weight" or not isinstance(part, nn.Linear))
+    }
 
 
 def _unfit(
@@ -158,7 +162,7 @@ def _unfit(
     if weight.numel() < smallest:
         return f"{weight.numel()} elements are fewer than {smallest}"
     if id(weight) in shared:
-        return f"one tensor is {shared[id(weight)]}"
+        return f"{shared[id(weight)]} is the same tensor"
     return ""
 
 
@@ -197,7 +201,10 @@ def _exchange(
         left = [p for p, layer in chosen.items() if layer.weight is before[p][0]]
         if left:
             raise NotQuantizable(name, f"torchao left {', '.join(left)} as it was")  # noqa: TRY301  # undone below
+        firsts: dict[int, Any] = {}
         for path, layer in chosen.items():
+            one = firsts.setdefault(id(before[path][0]), layer.weight)
+            layer._parameters["weight"] = one  # ties stay
             if "extra_repr" not in before[path][1]:  # torchao's cannot be pickled
                 vars(layer).pop("extra_repr", None)
     except BaseException:
@@ -209,9 +216,7 @@ def _exchange(
         raise
 
 
-def _bytes(tensor: torch.Tensor) -> int:
-    """Count the bytes of a tensor, or of those inside of it."""
-    if type(tensor) in PLAIN:
-        return tensor.nbytes
-    names = tensor.__tensor_flatten__()[0]  # type: ignore[attr-defined]
-    return sum(_bytes(getattr(tensor, name)) for name in names)
+def _bytes(layers: dict[str, nn.Linear]) -> int:
+    """Count the bytes that the weights of layers hold, those of ties once."""
+    found = [part for layer in layers.values() for _, part in inside(layer.weight)]
+    return sum({part.data_ptr(): part.nbytes for part in found}.values())

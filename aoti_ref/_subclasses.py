@@ -7,19 +7,17 @@ name, since the order of the inner tensors is the subclass's business.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from aoti_ref._containers import Place, Step
+from aoti_ref._containers import Place
 from aoti_ref._contract import PLACES
 from aoti_ref._errors import NotCompilable
-from aoti_ref._traits import spell_kind
+from aoti_ref._traits import inside, spell_kind
 from aoti_ref._weights import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torch.export import ExportedProgram
 
 _PARTS = "parametrizations"  # what torch calls them: parametrizations.weight.original0
@@ -61,23 +59,14 @@ def taken_apart(program: ExportedProgram, module: str) -> ExportedProgram:
         start = ("attribute", "_parameters"), ("key", key)
         if not isinstance(whole, torch.nn.Parameter):
             start = ("attribute", "_buffers"), ("key", key)
-        for index, (steps, tensor) in enumerate(_inner(whole, ())):
+        for index, (names, tensor) in enumerate(inside(whole)):
             part = f"{_PARTS}.{key}.original{index}"
             inner = f"{child}.{part}" if child else part
             found = plain.state_dict.get(inner)
             if found is None or found.data_ptr() != tensor.data_ptr():
                 raise NotCompilable(module, f"{inner} is not where {name} has it")
-            places[inner] = Place(child, (*start, *steps), spell_kind(whole))
+            steps = *start, *(("attribute", name) for name in names)
+            places[inner] = Place(child, steps, spell_kind(whole))
     plain.graph_module.meta.update(program.graph_module.meta)
     plain.graph_module.meta[PLACES] = places
     return plain
-
-
-def _inner(whole: Any, way: tuple[Step, ...]) -> Iterator[tuple[tuple[Step, ...], Any]]:
-    """Give the plain tensors inside, in torch's order, and the way to each."""
-    for name in whole.__tensor_flatten__()[0]:
-        part, further = getattr(whole, name), (*way, ("attribute", name))
-        if type(part) in PLAIN:
-            yield further, part
-        else:
-            yield from _inner(part, further)

@@ -10,7 +10,8 @@ import torch
 
 from conformance.adapter import Packages, load
 from conformance.clauses._regions import ran_compiled_blocks
-from conformance.models import applying, blocks, regions
+from conformance.models import applying, blocks, quantised, regions
+from conformance.workbench import ran_compiled
 
 
 def answer(adapter: str, folder: str, seed: int) -> list[Any]:
@@ -57,4 +58,19 @@ def called_blocks(module: torch.nn.Module, seed: int) -> list[Any]:
     """Call a Twofold; the answer as lists, which JSON can say."""
     with torch.no_grad():
         result: list[Any] = module(**regions.call(seed=seed).kwargs).tolist()
+    return result
+
+
+# bfloat16 has eight bits, and compiled code rounds in other places.
+NEAR = 2**-6
+
+
+def answer_of_quantised(adapter: str, folder: str, seed: int) -> list[Any]:
+    """Load the package in `folder`, apply it to a quantised Mlp, and call it."""
+    torch.set_num_threads(1)
+    impl = cast("Packages", load(adapter))
+    module = quantised.quantised(quantised.Mlp, seed)
+    impl.apply(impl.load(Path(folder)), module)
+    with torch.no_grad(), ran_compiled(module):
+        result: list[Any] = module(*quantised.call().args).float().tolist()
     return result

@@ -49,7 +49,7 @@ def _rebuilt(change: Any) -> Any:
 
 
 def _known_dtypes_only(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor  # noqa: PLR2004
+    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
 
 
 def _in_a_segment(tensor: torch.Tensor) -> torch.Tensor:
