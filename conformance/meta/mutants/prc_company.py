@@ -49,7 +49,8 @@ def _rebuilt(change: Any) -> Any:
 
 
 def _known_dtypes_only(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+    new = tensor.is_floating_point() and tensor.dtype.itemsize == 1
+    return tensor.float() if new else tensor
 
 
 def _in_a_segment(tensor: torch.Tensor) -> torch.Tensor:
