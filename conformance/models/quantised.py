@@ -93,7 +93,7 @@ def plain(make: Callable[[], nn.Module], seed: int = 0) -> nn.Module:
     module = blocks.seeded(make, seed)
     for weight in {p for p in module.parameters() if p.ndim > 1}:
         sizes = 2.0 ** -torch.arange(weight.shape[0], device=weight.device).remainder(6)
-        weight.mul_(sizes[:, None] / weight.shape[1] ** 0.5)
+        weight.mul_(sizes[:, None] * 4 / weight.shape[1] ** 0.5)
     return module.bfloat16()
 
 
