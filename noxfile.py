@@ -41,7 +41,7 @@ def run(session: nox.Session, module: str, *arguments: str) -> None:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Score an implementation (the reference by default); print the board."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[fp8,test]")
     report = (
         () if _asked(session, "--aoti-report") else ("--aoti-report=results.jsonl",)
     )
@@ -52,7 +52,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests, then every clause against the reference."""
-    install(session, "-e", ".[docs,test]")
+    install(session, "-e", ".[docs,fp8,test]")
     own = "conformance/meta", "aoti_ref", "--doctest-modules", "--dist", "loadscope"
     run(session, "pytest", *own, "-n", WORKERS, *session.posargs)
     run(session, "pytest", "conformance/clauses", "-n", WORKERS, *session.posargs)
@@ -62,7 +62,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Print the kill table: every mutant must fail the clause that it breaks."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[fp8,test]")
     run(session, "conformance.meta.kill", "-j", WORKERS, *session.posargs)
 
 

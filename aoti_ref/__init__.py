@@ -40,6 +40,9 @@ from aoti_ref._errors import UnusableFolder as UnusableFolder
 from aoti_ref._errors import WeightMismatch as WeightMismatch
 from aoti_ref._export import export as export
 from aoti_ref._peak import Peak as Peak
+from aoti_ref._quantize import NotQuantizable as NotQuantizable
+from aoti_ref._quantize import Quantized as Quantized
+from aoti_ref._quantize import quantize as quantize
 from aoti_ref._recording import RegionCalls as RegionCalls
 from aoti_ref._recording import capture_regions as capture_regions
 from aoti_ref._regional import compile_regions as compile_regions

@@ -15,7 +15,8 @@ from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
 from aoti_ref._peak import Peak, told
-from aoti_ref._weights import LITERAL, PLAIN, describe
+from aoti_ref._subclasses import taken_apart
+from aoti_ref._weights import LITERAL, describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,11 +112,11 @@ def compile(  # used qualified, as re.compile is
         raise TypeError(message)
     merged = _merge(options or {})
     name = program.graph_module.meta.get(_contract.MODULE, "the program")
+    program = taken_apart(program, name)
     contract = _derive.derive(program, name)
     graph = (
         program.module(check_guards=False) if _guards_optional() else program.module()
     )
-    _refuse_subclasses(program, name)
     _own_constants(graph, program)
     _drop_constant_outputs(graph)
     args, kwargs = program.example_inputs or ((), {})
@@ -168,17 +169,6 @@ def _merge(options: Mapping[str, Any]) -> dict[str, Any]:
 def _guards_optional() -> bool:
     """Whether `ExportedProgram.module` can leave its guards out (torch 2.10 on)."""
     return "check_guards" in ExportedProgram.module.__code__.co_varnames
-
-
-def _refuse_subclasses(program: ExportedProgram, module: str) -> None:
-    """Refuse weights that are no plain tensors, which export takes apart."""
-    found = [
-        f"{name} is a {type(tensor).__name__}"
-        for name, tensor in program.state_dict.items()
-        if type(tensor) not in PLAIN
-    ]
-    if found:
-        raise NotCompilable(module, f"{', '.join(found)}, and no plain tensor")
 
 
 def _own_constants(graph: torch.fx.GraphModule, program: ExportedProgram) -> None:

@@ -143,11 +143,9 @@ def untyped(storage: Any) -> tuple[torch.UntypedStorage, torch.dtype | None]:
 
 
 def typed(storage: torch.UntypedStorage, dtype: torch.dtype | None) -> Any:
-    """Undo `untyped`."""
-    if dtype is None:
-        return storage
+    """Undo `untyped`; tensors of new dtypes want a typed one too, of any dtype."""
     kind: Any = torch.storage.TypedStorage
-    return kind(wrap_storage=storage, dtype=dtype, _internal=True)
+    return kind(wrap_storage=storage, dtype=dtype or torch.uint8, _internal=True)
 
 
 def compiler_missing(error: BaseException) -> bool:

@@ -104,8 +104,8 @@ class Package:
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
         self.places = {
-            name: _containers.Place(child, tuple((kind, key) for kind, key in steps))
-            for name, (child, steps) in manifest["places"].items()
+            name: _containers.Place(child, tuple((k, key) for k, key in steps), whole)
+            for name, (child, steps, whole) in manifest["places"].items()
         }
         self.literals = {
             c.name: _tensor(members[_LITERALS + c.name], c)

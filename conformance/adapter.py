@@ -30,7 +30,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "dynamic": (),  # export with ranges
     "package": ("save", "load"),  # on disk, without weights
     "restore": ("restore",),  # undo apply
-    "fp8": (),
+    "fp8": ("quantize",),  # linear layers, to FP8
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
     "variants": ("combine", "compile_variants"),  # several graphs of one module
     "kernels": (),
@@ -159,6 +159,26 @@ class Restores(Adapter, Protocol):
 
     def restore(self, module: nn.Module) -> None:
         """Undo `apply`: the module runs its own Python again."""
+
+
+class Quantises(Adapter, Protocol):
+    """Capability `fp8`.
+
+    Modules whose weights torchao has quantised are exported, compiled and applied as
+    all others, whoever has called it.
+    """
+
+    def quantize(self, module: nn.Module, scheme: str) -> Mapping[str, str]:
+        """Quantise the linear layers of `module`, in place.
+
+        Args:
+            module: In bfloat16. Layers of every size are meant, small ones too.
+            scheme: `per_row` or `per_tensor`, for FP8 products with activations
+                that are quantised as they come; or `weight_only`.
+
+        Returns:
+            The linear layers that were left as they were, by name, and why.
+        """
 
 
 class Regional(Adapter, Protocol):

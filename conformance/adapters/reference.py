@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import aoti_ref
 from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
+from conformance.adapters._torchao import torchao_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ capabilities = frozenset(
     {
         "calls",
         "dynamic",
+        "fp8",
         "package",
         "peak",
         "regional",
@@ -81,6 +83,11 @@ def compile(exported: Any, *, options: dict[str, Any] | None = None) -> Any:
 @_refusals()
 def apply(compiled: Any, module: nn.Module) -> None:
     aoti_ref.apply(compiled, module)
+
+
+@_refusals()
+def quantize(module: nn.Module, scheme: str) -> dict[str, str]:
+    return aoti_ref.quantize(module, torchao_config(scheme), smallest=0).skipped
 
 
 @_refusals()

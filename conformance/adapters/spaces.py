@@ -7,6 +7,7 @@ each class is compiled, and `aoti_blocks_load` gives all others the same graph.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters._ranges import table
+from conformance.adapters._torchao import torchao_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -56,7 +58,7 @@ info = Info(
     cacheable=True,
     bakes_weights=True,
 )
-capabilities = frozenset({"dynamic", "package", "regional"})
+capabilities = frozenset({"dynamic", "fp8", "package", "regional"})
 
 
 _BLOCKS = "blocks"
@@ -134,6 +136,14 @@ def _refusals() -> Iterator[None]:
 
 def capture(module: nn.Module, method: str = "forward") -> Any:
     return aoti.aoti_capture(module, method)
+
+
+@_refusals()
+def quantize(module: nn.Module, scheme: str) -> dict[str, str]:
+    """Call torchao, as the published recipe does; it says nothing of what it leaves."""
+    quantization = importlib.import_module("torchao.quantization")
+    quantization.quantize_(module, torchao_config(scheme))
+    return {}
 
 
 @_refusals()
