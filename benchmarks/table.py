@@ -36,7 +36,9 @@ process spends beside making the weights: importing the layer, applying the pack
 and one call. *Resident* and *peak* are GiB beside the weights: the first is what the
 GPU lacks after that call, libraries included; the second is the most that tensors
 took during it, or while compiling. *Error* is the distance to the answer in float32,
-as a multiple of eager's own. Compile times are without the start-up of a process's
+as a multiple of eager's own; *blocks* is the ratio of signal to noise of the first
+block of each kind, against eager's in bfloat16, the lowest of them. Rows in FP8 are
+held to the floor with FP8 products. Compile times are without the start-up of a process's
 first compile; *lowering* is Inductor's part with what it tries out, *C++* the
 compiler's. The package of torch.compile is its cache.
 
@@ -103,6 +105,11 @@ def section(run: Mapping[str, Any]) -> str:
             f"TFLOP/s and attention {work['attention']:.3g} at "
             f"{speeds['attention']:.3g}: the floor is {base['floor_ms']:.3g} ms."
         )
+        if base.get("floor_fp8_ms"):
+            told += (
+                f" Products of FP8 reach {speeds['matmul_fp8']:.4g} TFLOP/s, and the "
+                f"floor with them is {base['floor_fp8_ms']:.3g} ms."
+            )
         parts += [told, ""]
     done = {name: row for name, row in rows.items() if row["outcome"] == "ok"}
     parts += [*_table(_speeds(base), done), "", *_table(_COSTS, done)]
@@ -150,12 +157,25 @@ def _speeds(base: Mapping[str, Any]) -> list[Column]:
         ("to eager", targets.speed, ".2f"),
         (
             "share of the floor",
-            lambda row: base["floor_ms"] / row["measure"]["ms"]["median"],
+            lambda row: _floor(base, row) / row["measure"]["ms"]["median"],
             ".1%",
         ),
         ("first result, s", lambda row: row["measure"]["first"]["total_s"], ".2f"),
         ("error", lambda row: relative_error(row["measure"]), ".2f"),
+        ("blocks, dB", _decibels, ".0f"),
     ]
+
+
+def _floor(base: Mapping[str, Any], row: Mapping[str, Any]) -> float:
+    fp8 = row["measure"].get("fp8", False)
+    found: float = base["floor_fp8_ms" if fp8 else "floor_ms"]
+    return found
+
+
+def _decibels(row: Mapping[str, Any]) -> float | None:
+    """Give the worst block's ratio of signal to noise, against eager's in bfloat16."""
+    found = row["measure"].get("blocks_db")
+    return min(found.values()) if found else None
 
 
 def _spread(found: Mapping[str, float]) -> str:

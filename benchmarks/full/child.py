@@ -41,6 +41,7 @@ def base(job: Job) -> dict[str, Any]:
         "work_tflop": work,
         "ceilings_tflops": reached,
         "floor_ms": floor.milliseconds(work, reached),
+        "floor_fp8_ms": floor.milliseconds(work, reached, products="matmul_fp8"),
         "weights_bytes": weights,
         "torch": str(torch.__version__),
         "compiler": _compiler(),
@@ -52,7 +53,7 @@ def prepare(job: Job) -> dict[str, Any]:
     model, way = MODELS[job.model], COMPILING[job.row]
     folder = job.folder / "package"
     folder.mkdir()
-    module = model.build(job.device, tiny=job.tiny)
+    module = way.ready(model.build(job.device, tiny=job.tiny))
     calls = _calls(job, module)
     module(**calls[0])  # what eager needs once per process is no part of a compile
     gauge.wait(job.device)
@@ -81,7 +82,9 @@ def measure(job: Job) -> dict[str, Any]:
     torch.zeros(1, device=device)
     before = gauge.gone(device)
     module: Any
-    weighing, module = _timed(lambda: model.build(device, tiny=job.tiny), device)
+    weighing, module = _timed(
+        lambda: way.ready(model.build(device, tiny=job.tiny)), device
+    )
     call, *others = _calls(job, module)
     weights = weights_bytes(module)  # some layers take theirs away
 
@@ -109,11 +112,13 @@ def measure(job: Job) -> dict[str, Any]:
         "process_s": imported,
         "weights_s": weighing,
         "weights_bytes": weights,
+        "fp8": way.fp8,
         "resident_bytes": None if after is None or before is None else after - before,
         "peak_bytes": peak,
         "error": _error(job, answer),
         "eager_error": _error(job, eager(**call)[0]),
         "distances_to_eager": apart,
+        "blocks_db": gauge.blocks_db(module, eager, call),
     }
 
 

@@ -64,13 +64,28 @@ def ceilings(device: str, *, tiny: bool = False) -> dict[str, float]:
         b = torch.randn(n, k, device=device, dtype=DTYPE)
         ms = _median_ms(lambda a=a, b=b: a @ b.t(), device)
         speeds.append(2 * m * n * k / ms * 1e3 / _TERA)
+    found = {"matmul": max(speeds)}
+    if device != "cpu" and torch.cuda.get_device_capability() >= (8, 9):
+        found["matmul_fp8"] = max(_fp8_speed(*sizes, device) for sizes in products)
     q, k_, v = (
         torch.randn(batch, heads, tokens, width, device=device, dtype=DTYPE)
         for _ in range(3)
     )
     flops = 4 * batch * heads * tokens * tokens * width
     ms = min(_attention_ms(backend, (q, k_, v), device) for backend in _BACKENDS)
-    return {"matmul": max(speeds), "attention": flops / ms * 1e3 / _TERA}
+    return found | {"attention": flops / ms * 1e3 / _TERA}
+
+
+def _fp8_speed(m: int, n: int, k: int, device: str) -> float:
+    """Measure products of FP8 with one scale each, as TFLOP/s."""
+    a, b = (
+        torch.randn(size, k, device=device).to(torch.float8_e4m3fn) for size in (m, n)
+    )
+    one = torch.ones((), device=device)
+    given: Any = {"scale_a": one, "scale_b": one, "out_dtype": DTYPE}
+    product = torch._scaled_mm  # noqa: SLF001  # nothing public multiplies FP8
+    ms = _median_ms(lambda: product(a, b.t(), use_fast_accum=True, **given), device)
+    return 2 * m * n * k / ms * 1e3 / _TERA
 
 
 def _attention_ms(
@@ -90,6 +105,20 @@ def _median_ms(function: Any, device: str) -> float:
     return statistics.median(times)
 
 
-def milliseconds(work: Mapping[str, float], ceilings: Mapping[str, float]) -> float:
-    """Give the time that the work takes at the ceilings, in milliseconds."""
-    return sum(1e3 * work[kind] / ceilings[kind] for kind in ("matmul", "attention"))
+def milliseconds(
+    work: Mapping[str, float],
+    ceilings: Mapping[str, float],
+    *,
+    products: str = "matmul",
+) -> float | None:
+    """Give the time that the work takes at the ceilings, in milliseconds.
+
+    Args:
+        work: What `work` counted.
+        ceilings: What `ceilings` measured.
+        products: The ceiling of matrix products; None comes back if there is none.
+    """
+    if products not in ceilings:
+        return None
+    attention = work["attention"] / ceilings["attention"]
+    return 1e3 * (work["matmul"] / ceilings[products] + attention)

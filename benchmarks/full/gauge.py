@@ -54,6 +54,51 @@ def _on_gpu(function: Callable[[], Any]) -> float:
     return float(start.elapsed_time(end))
 
 
+def blocks_db(
+    module: Any, eager: Any, call: Mapping[str, Any]
+) -> dict[str, float] | None:
+    """Compare the first block of each kind with eager's, on eager's arguments.
+
+    Returns:
+        The ratio of signal to noise of what they return, in dB, by their class; None
+        where blocks are not named.
+    """
+    kinds = getattr(type(eager), "_repeated_blocks", None) or ()
+    names = {
+        type(part).__name__: name
+        for name, part in reversed([*eager.named_modules()])
+        if type(part).__name__ in kinds
+    }
+    found: dict[str, float] = {}
+
+    def compare(kind: str, args: Any, kwargs: Any, wanted: Any) -> None:
+        got = module.get_submodule(names[kind])(*args, **kwargs)
+        pairs = zip(*(x if isinstance(x, tuple) else (x,) for x in (got, wanted)))  # noqa: B905
+        decibels = [_decibels(ours, theirs) for ours, theirs in pairs]
+        found[kind] = min(decibels)
+
+    hooks = [
+        eager.get_submodule(name).register_forward_hook(
+            lambda _, args, kwargs, wanted, kind=kind: compare(
+                kind, args, kwargs, wanted
+            ),
+            with_kwargs=True,
+        )
+        for kind, name in names.items()
+    ]
+    try:
+        eager(**call)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found or None
+
+
+def _decibels(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    signal, noise = wanted.double().norm(), (found.double() - wanted.double()).norm()
+    return float(20 * torch.log10(signal / noise.clamp_min(signal * 1e-10)))
+
+
 def wait(device: str) -> None:
     """Wait until the device is done."""
     if device != "cpu":

@@ -17,6 +17,8 @@ _BLOCK_MB = 3.0
 _WHOLE_SPEED = 1.45  # times eager
 _FIRST_RESULT_S = 2.0
 _ERROR = 3.0  # times eager's, as clause NUM-02 has it
+_FP8_SPEED = 1.9  # times eager
+_FP8_DB = 20.0
 _NO_SLOWER = 0.99  # measurements of one thing differ by this much
 
 
@@ -53,8 +55,9 @@ def resident(row: Mapping[str, Any], eager: Mapping[str, Any] | None) -> float |
     if measured["resident_bytes"] is None:
         return None
     weights: int = measured["weights_bytes"]
-    base = weights if eager is None else eager["measure"]["resident_bytes"]
-    return 1 + float(measured["resident_bytes"] - base) / weights
+    own = eager["measure"] if eager else measured
+    libraries = own["resident_bytes"] - own["weights_bytes"] if eager else 0
+    return float(measured["resident_bytes"] - libraries) / weights
 
 
 def _at_most(text: str, found: float, most: float) -> Verdict:
@@ -81,7 +84,7 @@ def _regional(rows: Rows) -> Iterator[Verdict]:
 def _memory(rows: Rows) -> Iterator[Verdict]:
     for name, row in rows.items():
         found = resident(row, rows.get("eager"))
-        if name.startswith("aoti_ref") and found is not None:
+        if name.startswith(("aoti_ref", "fp8")) and found is not None:
             most = _RESIDENT_THREE if name.endswith("resolutions") else _RESIDENT
             yield _at_most(f"{name}: resident to weights", found, most)
 
@@ -108,9 +111,21 @@ def _right(rows: Rows) -> Iterator[Verdict]:
             yield _at_most(f"{name}: error to eager's", found[0] / found[1], _ERROR)
 
 
+def _quantised(rows: Rows) -> Iterator[Verdict]:
+    for name, row in rows.items():
+        if not name.startswith("fp8"):
+            continue
+        if name.endswith("regional"):
+            yield _at_least(f"{name} to eager", speed(row), _FP8_SPEED)
+        decibels = row["measure"].get("blocks_db") or {}
+        for kind, found in decibels.items():
+            yield _at_least(f"{name}: {kind} to bf16, dB", found, _FP8_DB)
+
+
 _CHECKS: tuple[Callable[[Rows], Iterator[Verdict]], ...] = (
     _regional,
     _memory,
     _fast,
     _right,
+    _quantised,
 )

@@ -23,6 +23,10 @@ class Way(Protocol):
 
     needs: str | None  # the module without which there is no such row
     resolutions: int  # at how many it is called
+    fp8: bool  # whether its linear layers multiply FP8
+
+    def ready(self, module: Modulelike) -> Modulelike:
+        """Do to new weights what belongs to making them."""
 
     def use(self) -> None:
         """Import what `apply` needs."""
@@ -66,6 +70,10 @@ class Eager:
 
     needs: str | None = None
     resolutions = 1
+    fp8 = False
+
+    def ready(self, module: Modulelike) -> Modulelike:
+        return module
 
     def use(self) -> None:
         pass
@@ -101,7 +109,7 @@ class Jit(Eager):
             module.compile()
 
 
-class Spaces:
+class Spaces(Eager):
     """Hugging Face's `spaces`, through the suite's adapter.
 
     It brings no program to write a package of blocks, so that the adapter compiles
@@ -109,7 +117,6 @@ class Spaces:
     """
 
     needs: str | None = "spaces"
-    resolutions = 1
 
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
@@ -147,11 +154,8 @@ class Spaces:
         spaces.apply(spaces.load(folder), module)
 
 
-class Reference:
+class Reference(Eager):
     """aoti_ref."""
-
-    needs: str | None = None
-    resolutions = 1
 
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
@@ -204,7 +208,31 @@ class Resolutions(Reference):
     resolutions = 3
 
 
-# In the order of the table. A row in FP8 is one more of these.
+class Quantised(Reference):
+    """The same on linear layers in FP8; to quantise them is part of making weights."""
+
+    needs: str | None = "torchao"
+    fp8 = True
+
+    def __init__(self, *, regional: bool, by_row: bool) -> None:
+        super().__init__(regional=regional)
+        self.by_row = by_row
+
+    def ready(self, module: Modulelike) -> Modulelike:
+        from torchao import quantization
+
+        import aoti_ref
+
+        by = quantization.PerRow if self.by_row else quantization.PerTensor
+        kind = quantization.Float8DynamicActivationFloat8WeightConfig
+        weights_only = quantization.Float8WeightOnlyConfig()  # tiny, on a CPU
+        small = next(module.parameters()).device.type == "cpu"
+        config = weights_only if small else kind(granularity=by())
+        aoti_ref.quantize(module, config, smallest=0 if small else 1 << 20)
+        return module
+
+
+# In the order of the table.
 COMPILING: dict[str, Compiling] = {
     "torch_whole": Jit(regional=False),
     "torch_regional": Jit(regional=True),
@@ -213,5 +241,8 @@ COMPILING: dict[str, Compiling] = {
     "aoti_ref_whole": Reference(regional=False),
     "aoti_ref_regional": Reference(regional=True),
     "aoti_ref_resolutions": Resolutions(regional=True),
+    "fp8_row_regional": Quantised(regional=True, by_row=True),
+    "fp8_tensor_regional": Quantised(regional=True, by_row=False),
+    "fp8_row_whole": Quantised(regional=False, by_row=True),
 }
 WAYS: dict[str, Way] = {"eager": Eager(), **COMPILING}
