@@ -224,29 +224,15 @@ class TellsPeaks(Adapter, Protocol):
 
 
 class Variants(Adapter, Protocol):
-    """Capability `variants`.
-
-    `apply`, `restore`, `save` and `load` take what these return as they take what
-    `compile` returns.
-    """
+    """Capability `variants`; every other verb takes what these return."""
 
     def combine(self, models: Sequence[Any]) -> Any:
-        """Make one of compiled models of a module: the first that takes a call answers.
-
-        Args:
-            models: What `compile`, `combine` or `compile_variants` returned.
-        """
+        """Make one of compiled models: the first that takes a call answers it."""
 
     def compile_variants(
         self, module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
     ) -> Any:
-        """Compile `module` for every one of `calls`, in their order.
-
-        Args:
-            module: What was called.
-            calls: Anything with `.args` and `.kwargs`; some may be of one form.
-            dynamic: Ranges, for all calls; where an argument is None, without its own.
-        """
+        """Compile `module` for each of `calls`, of which some may be of one form."""
 
 
 class Workers(Adapter, Protocol):

@@ -254,3 +254,20 @@ def test_a_hook_amid_the_module_runs_or_is_refused(twins: Pair) -> None:
 
     for call in variants.each_form():
         assert_equal_or_refused(twins, call)
+
+
+@clause("VAR-27")
+@pytest.mark.parametrize("number", range(3), ids=["plain", "masked", "double"])
+def test_only_graphs_that_are_called_are_loaded(
+    impl: Adapter, compiled: Any, seed: int, number: int
+) -> None:
+    module = _variants.mixed(seed)
+    before = gauges.libraries()
+
+    impl.apply(compiled, module)
+    for draw in range(2):
+        call = variants.FORMS[number](seed=draw)
+        with ran_compiled(module):
+            module(*call.args, **call.kwargs)
+
+    assert len(gauges.libraries() - before) <= 1

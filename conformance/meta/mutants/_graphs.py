@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from conformance.meta.mutants._around import Args, Kwargs
+    from conformance.meta.mutants._around import Answer, Args, Kwargs
 
     Pick = Callable[[list["Graph"], Args, Kwargs], "Graph"]
     Twin = Callable[[nn.Module, int], nn.Module]
@@ -93,3 +93,8 @@ def unless_dead(models: Any) -> Any:
         return aoti_ref.CompiledVariants(models)
     except aoti_ref.DeadVariant:
         return aoti_ref.CompiledVariants(models[:1])
+
+
+def without_mask(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    """Answer as if there were no mask."""
+    return answer(*args, **{n: v for n, v in kwargs.items() if n != "mask"})

@@ -219,3 +219,14 @@ def _before_hooks(compiled: Any, module: nn.Module) -> None:
 VAR_26_twice = mutant("VAR-26", apply=_hooks_twice)
 VAR_26_before = mutant("VAR-26", apply=_before_hooks)
 VAR_26_children = mutant("VAR-26", apply=on_a_shared_twin)
+
+
+def _loads_all(compiled: Any, module: nn.Module) -> None:
+    """Load every graph at apply."""
+    reference.apply(compiled, module)
+    applied: Any = module.forward
+    for graph in applied.graphs:
+        graph.bind(module)
+
+
+VAR_27 = mutant("VAR-27", apply=_loads_all)
