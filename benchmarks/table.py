@@ -38,8 +38,8 @@ GPU lacks after that call, libraries included; the second is the most that tenso
 took during it, or while compiling. *Error* is the distance to the answer in float32,
 as a multiple of eager's own; *blocks* is the ratio of signal to noise of the first
 block of each kind, against eager's in bfloat16, the lowest of them. Rows in FP8 are
-held to the floor with FP8 products. Compile times are without the start-up of a process's
-first compile; *lowering* is Inductor's part with what it tries out, *C++* the
+held to the floor with FP8 products. Compile times are without the start-up of a
+process's first compile; *lowering* is Inductor's part with what it tries out, *C++* the
 compiler's. The package of torch.compile is its cache.
 
 ![Times faster than eager](performance.svg)
