@@ -62,13 +62,13 @@ def truth(module: nn.Module, call: Any) -> Any:
         module: Any floating dtype; it is left alone.
         call: Anything with `args` and `kwargs`.
     """
-    exact = _plain(copy.deepcopy(module)).double()
+    exact = plain(copy.deepcopy(module)).double()
     wide = double(call)
     with torch.no_grad(), _Wide():
         return exact(*wide.args, **wide.kwargs)
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def plain(module: nn.Module) -> nn.Module:
     """Put what torchao's weights stand for in their place."""
     quantised = getattr(sys.modules.get("torchao.utils"), "TorchAOBaseTensor", ())
     for part in module.modules():

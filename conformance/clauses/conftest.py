@@ -1,5 +1,23 @@
 """Give clause tests their fixtures."""
 
-from conformance.fixtures import adapter_name, cache, impl, on_the_cpu, seed
+from conformance.fixtures import (
+    adapter_name,
+    cache,
+    impl,
+    on_a_gpu,
+    on_fp8,
+    on_the_cpu,
+    seed,
+    two_gpus,
+)
 
-__all__ = ["adapter_name", "cache", "impl", "on_the_cpu", "seed"]
+__all__ = [
+    "adapter_name",
+    "cache",
+    "impl",
+    "on_a_gpu",
+    "on_fp8",
+    "on_the_cpu",
+    "seed",
+    "two_gpus",
+]

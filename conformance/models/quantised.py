@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WIDTH = 64
 ROWS = Range("rows", 2, 16)
+MANY_ROWS = Range("rows", 1, 512)
+DEPTH = 9216
 LARGE = 4096  # of a weight that takes 16 MiB as FP8 and 32 as bfloat16
 
 # The layers of Mlp that FP8 products can do, and those whose sizes they cannot.
@@ -68,6 +70,18 @@ class Single(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.proj = nn.Linear(LARGE, LARGE, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.proj(x)
+        return result
+
+
+class Deep(nn.Module):
+    """A layer of FLUX's sizes. Takes bfloat16[rows, 9216]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(DEPTH, 3072)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.proj(x)

@@ -36,7 +36,8 @@ def _weights(module: nn.Module) -> list[Any]:
     return [w for layer in layers if quantised.is_quantised(w := layer.weight)]
 
 
-def _unscaled(module: nn.Module) -> None:
+def unscaled(module: nn.Module) -> None:
+    """Forget the scales."""
     for weight in _weights(module):
         weight.scale.fill_(1)
 
@@ -46,7 +47,7 @@ def _one_scale(module: nn.Module) -> None:
         weight.scale.fill_(weight.scale.mean())
 
 
-QNT_01_unscaled = mutant("QNT-01", apply=on_a_copy(_unscaled))
+QNT_01_unscaled = mutant("QNT-01", apply=on_a_copy(unscaled))
 QNT_01_one_scale = mutant("QNT-01", apply=on_a_copy(_one_scale))
 
 
@@ -191,7 +192,7 @@ def _load(folder: Path) -> Any:
 
 def _apply_loaded(compiled: Any, module: nn.Module) -> None:
     if isinstance(compiled, _Loaded):
-        on_a_copy(_unscaled)(compiled.compiled, module)
+        on_a_copy(unscaled)(compiled.compiled, module)
     else:
         reference.apply(compiled, module)
 
