@@ -8,8 +8,10 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
+import torch.utils._triton
 from torch.utils import _pytree as pytree
 
 import fixtures
@@ -141,8 +143,13 @@ def load(name: str, checkpoint: str | None = None) -> Case:
 
 
 def warm_up() -> None:
-    """Import the classes of all families' pipelines; run nothing."""
-    with _quiet():
+    """Import the classes of all families' pipelines; run nothing.
+
+    diffusers imports torchao where it is installed, which asks at import whether Triton
+    can use the GPU. That starts CUDA, and no child of this process could use it.
+    """
+    triton: Any = torch.utils._triton
+    with _quiet(), patch.object(triton, "has_triton", triton.has_triton_package):
         import diffusers
 
         for family in fixtures.families():

@@ -343,4 +343,6 @@ def test_every_row_is_of_a_known_layer() -> None:
         "torch",
         "spaces",
         "aoti_ref",
+        "fp8_row",
+        "fp8_tensor",
     }
