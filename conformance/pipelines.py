@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
-import torch.utils._triton
 from torch.utils import _pytree as pytree
+from torch.utils._triton import has_triton_package
 
 import fixtures
 from conformance import device
@@ -148,8 +148,7 @@ def warm_up() -> None:
     diffusers imports torchao where it is installed, which asks at import whether Triton
     can use the GPU. That starts CUDA, and no child of this process could use it.
     """
-    triton: Any = torch.utils._triton
-    with _quiet(), patch.object(triton, "has_triton", triton.has_triton_package):
+    with _quiet(), patch("torch.utils._triton.has_triton", has_triton_package):
         import diffusers
 
         for family in fixtures.families():
