@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from aoti_ref import _inductor
 from aoti_ref._errors import AotiError
 from aoti_ref._traits import inside
 from aoti_ref._weights import PLAIN
@@ -62,7 +62,7 @@ class Quantized(NamedTuple):
 
 def quantize(
     module: nn.Module,
-    config: Any = None,
+    config: Any = "per_row",
     *,
     skip: Sequence[str] = OUTPUTS,
     smallest: int = _SMALLEST,
@@ -75,11 +75,11 @@ def quantize(
     Args:
         module: Its layers' weights are `[out, in]`, of a floating dtype: bfloat16 for
             scales per row.
-        config: torchao's `Float8DynamicActivationFloat8WeightConfig`, by default with
-            a scale for each row, or its `Float8WeightOnlyConfig`, which stores FP8
-            and multiplies in the old dtype. The first needs a GPU with compute
-            capability 8.9, as torchao says; its guides ask for 9.0, which is where
-            it was measured.
+        config: "per_row" or "per_tensor", for FP8 products with that many scales, or
+            "weight_only", which stores FP8 and multiplies in the old dtype; or what
+            torchao has for them, a `Float8DynamicActivationFloat8WeightConfig` or a
+            `Float8WeightOnlyConfig`. Products need a GPU of compute capability 8.9, as
+            torchao says; its guides ask for 9.0, which is where they were measured.
         skip: Patterns (as `fnmatch` has them) of names of layers to leave out.
         smallest: Layers whose weights have fewer elements are left out.
 
@@ -87,6 +87,7 @@ def quantize(
         What was quantised, what was not and why.
 
     Raises:
+        TypeError, ValueError: `config` is none of these.
         NotQuantizable: torchao is missing, the device cannot multiply FP8, weights
             are of a dtype that torchao does not take, or no layer is left.
     """
@@ -119,17 +120,23 @@ def quantize(
 def _checked(config: Any, module: str) -> tuple[Any, bool]:
     """Give the configuration, without what it changes in Inductor's, and its kind."""
     try:
-        api = importlib.import_module("torchao.quantization")
+        api = _inductor.imported_without_cuda("torchao.quantization")
     except ImportError as error:
         how = "torchao is not installed; pip install 'aoti-conformance[fp8]'"
         raise NotQuantizable(module, how) from error
     kinds = api.Float8DynamicActivationFloat8WeightConfig, api.Float8WeightOnlyConfig
-    if config is None:
-        config = kinds[0](granularity=api.PerRow(), set_inductor_config=False)
+    schemes = {
+        "per_row": lambda: kinds[0](granularity=api.PerRow()),
+        "per_tensor": lambda: kinds[0](granularity=api.PerTensor()),
+        "weight_only": kinds[1],
+    }
+    if isinstance(config, str) and config in schemes:
+        config = schemes[config]()
     if not isinstance(config, kinds):
-        names = " or ".join(kind.__name__ for kind in kinds)
-        message = f"config must be a {names}, found {type(config).__name__}"
-        raise TypeError(message)
+        names = ", ".join([*map(repr, schemes), *(kind.__name__ for kind in kinds)])
+        found = repr(config) if isinstance(config, str) else type(config).__name__
+        message = f"config must be one of {names}; found {found}"
+        raise (ValueError if isinstance(config, str) else TypeError)(message)
     return replace(config, set_inductor_config=False), isinstance(config, kinds[0])
 
 
@@ -192,7 +199,7 @@ def _exchange(
     module: nn.Module, chosen: dict[str, nn.Linear], config: Any, name: str
 ) -> None:
     """Have torchao exchange the weights; all of them, or none."""
-    api = importlib.import_module("torchao.quantization")
+    api = _inductor.imported_without_cuda("torchao.quantization")
     before: dict[str, tuple[Any, dict[str, Any]]] = {
         path: (layer.weight, {**vars(layer)}) for path, layer in chosen.items()
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import importlib
 import os
 import pickle
@@ -95,9 +96,26 @@ def prepare_environment() -> None:
     os.environ.setdefault("TORCH_WARM_POOL", "0")
 
 
+def keep_cuda_out() -> None:
+    """Let nothing that is imported from now on start CUDA.
+
+    torchao, which diffusers imports where it is installed, asks at import whether
+    Triton can use the GPU, and torch starts CUDA for an answer: no child of this
+    process could use it then.
+    """
+    import torch
+    from torch.utils import _triton
+
+    def has_triton() -> bool:
+        return _triton.has_triton_package() and torch.cuda.is_available()
+
+    _triton.has_triton = functools.cache(has_triton)
+
+
 def warm_up() -> None:
     """Import what the children will need, if torch is wanted at all; run nothing."""
     if "torch" in sys.modules:
+        keep_cuda_out()
         for name in _WARM:
             importlib.import_module(name)
     pipelines = sys.modules.get("conformance.pipelines")

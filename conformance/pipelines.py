@@ -8,11 +8,9 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
 
 import torch
 from torch.utils import _pytree as pytree
-from torch.utils._triton import has_triton_package
 
 import fixtures
 from conformance import device
@@ -143,12 +141,8 @@ def load(name: str, checkpoint: str | None = None) -> Case:
 
 
 def warm_up() -> None:
-    """Import the classes of all families' pipelines; run nothing.
-
-    diffusers imports torchao where it is installed, which asks at import whether Triton
-    can use the GPU. That starts CUDA, and no child of this process could use it.
-    """
-    with _quiet(), patch("torch.utils._triton.has_triton", has_triton_package):
+    """Import the classes of all families' pipelines; run nothing."""
+    with _quiet():
         import diffusers
 
         for family in fixtures.families():

@@ -214,21 +214,17 @@ class Quantised(Reference):
     needs: str | None = "torchao"
     fp8 = True
 
-    def __init__(self, *, regional: bool, by_row: bool) -> None:
+    def __init__(self, scheme: str, *, regional: bool) -> None:
         super().__init__(regional=regional)
-        self.by_row = by_row
+        self.scheme = scheme
 
     def ready(self, module: Modulelike) -> Modulelike:
-        from torchao import quantization
-
         import aoti_ref
 
-        by = quantization.PerRow if self.by_row else quantization.PerTensor
-        kind = quantization.Float8DynamicActivationFloat8WeightConfig
-        weights_only = quantization.Float8WeightOnlyConfig()  # tiny, on a CPU
-        small = next(module.parameters()).device.type == "cpu"
-        config = weights_only if small else kind(granularity=by())
-        aoti_ref.quantize(module, config, smallest=0 if small else 1 << 20)
+        if next(module.parameters()).device.type == "cpu":  # a tiny one
+            aoti_ref.quantize(module, "weight_only", smallest=0)
+        else:
+            aoti_ref.quantize(module, self.scheme)
         return module
 
 
@@ -241,8 +237,8 @@ COMPILING: dict[str, Compiling] = {
     "aoti_ref_whole": Reference(regional=False),
     "aoti_ref_regional": Reference(regional=True),
     "aoti_ref_resolutions": Resolutions(regional=True),
-    "fp8_row_regional": Quantised(regional=True, by_row=True),
-    "fp8_tensor_regional": Quantised(regional=True, by_row=False),
-    "fp8_row_whole": Quantised(regional=False, by_row=True),
+    "fp8_row_regional": Quantised("per_row", regional=True),
+    "fp8_tensor_regional": Quantised("per_tensor", regional=True),
+    "fp8_row_whole": Quantised("per_row", regional=False),
 }
 WAYS: dict[str, Way] = {"eager": Eager(), **COMPILING}

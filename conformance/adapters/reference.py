@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import aoti_ref
 from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
-from conformance.adapters._torchao import torchao_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -87,7 +86,7 @@ def apply(compiled: Any, module: nn.Module) -> None:
 
 @_refusals()
 def quantize(module: nn.Module, scheme: str) -> dict[str, str]:
-    return aoti_ref.quantize(module, torchao_config(scheme), smallest=0).skipped
+    return aoti_ref.quantize(module, scheme, smallest=0).skipped
 
 
 @_refusals()

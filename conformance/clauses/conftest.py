@@ -10,6 +10,7 @@ from conformance.fixtures import (
     seed,
     two_gpus,
 )
+from conformance.isolated import keep_cuda_out
 
 __all__ = [
     "adapter_name",
@@ -21,3 +22,5 @@ __all__ = [
     "seed",
     "two_gpus",
 ]
+
+keep_cuda_out()  # before a clause imports what would start it
