@@ -5,14 +5,12 @@ Read against torch 2.10 to 2.13.
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from unittest.mock import patch
 
 import torch
 import torch._inductor
@@ -21,7 +19,6 @@ import torch._inductor.codecache  # 2.10 forgets it when a cold process loads
 import torch._inductor.config
 import torch._inductor.exc
 import torch.fx.experimental._config as fx_config
-import torch.utils._triton
 from torch.fx.experimental import proxy_tensor
 from torch.utils._sympy.printers import PythonPrinter
 
@@ -199,23 +196,6 @@ def _on(
     with torch.inference_mode(mode=False):
         made = torch.empty(0, dtype=dtype, device=storage.device)
         return made.set_(storage, place, shape, stride)
-
-
-def imported_without_cuda(name: str) -> Any:
-    """Import a library that asks for the GPU, and not start CUDA for an answer.
-
-    torch's own answer to whether Triton is of use, which torchao wants at import,
-    starts CUDA; no process forked from this one could use it then.
-
-    Raises:
-        ImportError: There is none.
-    """
-
-    def has_triton() -> bool:
-        return torch.utils._triton.has_triton_package() and torch.cuda.is_available()
-
-    with patch("torch.utils._triton.has_triton", has_triton):
-        return importlib.import_module(name)
 
 
 _entered = threading.local()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from aoti_ref import _inductor
 from aoti_ref._errors import AotiError
 from aoti_ref._traits import inside
 from aoti_ref._weights import PLAIN
@@ -120,7 +120,7 @@ def quantize(
 def _checked(config: Any, module: str) -> tuple[Any, bool]:
     """Give the configuration, without what it changes in Inductor's, and its kind."""
     try:
-        api = _inductor.imported_without_cuda("torchao.quantization")
+        api = importlib.import_module("torchao.quantization")
     except ImportError as error:
         how = "torchao is not installed; pip install 'aoti-conformance[fp8]'"
         raise NotQuantizable(module, how) from error
@@ -199,7 +199,7 @@ def _exchange(
     module: nn.Module, chosen: dict[str, nn.Linear], config: Any, name: str
 ) -> None:
     """Have torchao exchange the weights; all of them, or none."""
-    api = _inductor.imported_without_cuda("torchao.quantization")
+    api = importlib.import_module("torchao.quantization")
     before: dict[str, tuple[Any, dict[str, Any]]] = {
         path: (layer.weight, {**vars(layer)}) for path, layer in chosen.items()
     }

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import functools
 import importlib
+import importlib.util
 import os
 import pickle
 import resource
@@ -25,6 +25,7 @@ import traceback
 import warnings
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
+from unittest.mock import patch
 
 from conformance.fresh import Completed, Died, fresh_python
 
@@ -97,19 +98,26 @@ def prepare_environment() -> None:
 
 
 def keep_cuda_out() -> None:
-    """Let nothing that is imported from now on start CUDA.
+    """Import what would start CUDA by being imported, without a GPU in its sight.
 
-    torchao, which diffusers imports where it is installed, asks at import whether
-    Triton can use the GPU, and torch starts CUDA for an answer: no child of this
-    process could use it then.
+    torchao, which diffusers imports where it is installed, asks at import what the GPU
+    can do, for kernels of newer ones. torch starts CUDA for an answer, and no child of
+    this process could use it then.
     """
+    if importlib.util.find_spec("torchao") is None:
+        return
     import torch
-    from torch.utils import _triton
 
-    def has_triton() -> bool:
-        return _triton.has_triton_package() and torch.cuda.is_available()
+    def no() -> bool:
+        return False
 
-    _triton.has_triton = functools.cache(has_triton)
+    # Its answer is kept for good, so it must not be asked while there is no GPU.
+    with (
+        patch("torch.utils._triton.has_triton", no),
+        patch.object(torch.cuda, "is_available", no),
+    ):
+        importlib.import_module("torchao.quantization")
+        importlib.import_module("torchao.prototype.mx_formats")
 
 
 def warm_up() -> None:
