@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import importlib
-import importlib.util
 import os
 import pickle
 import resource
@@ -25,9 +24,9 @@ import traceback
 import warnings
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
-from unittest.mock import patch
 
 from conformance.fresh import Completed, Died, fresh_python
+from conformance.imports import keep_cuda_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,29 +94,6 @@ def prepare_environment() -> None:
     """
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TORCH_WARM_POOL", "0")
-
-
-def keep_cuda_out() -> None:
-    """Import what would start CUDA by being imported, without a GPU in its sight.
-
-    torchao, which diffusers imports where it is installed, asks at import what the GPU
-    can do, for kernels of newer ones. torch starts CUDA for an answer, and no child of
-    this process could use it then.
-    """
-    if importlib.util.find_spec("torchao") is None:
-        return
-    import torch
-
-    def no() -> bool:
-        return False
-
-    # Its answer is kept for good, so it must not be asked while there is no GPU.
-    with (
-        patch("torch.utils._triton.has_triton", no),
-        patch.object(torch.cuda, "is_available", no),
-    ):
-        importlib.import_module("torchao.quantization")
-        importlib.import_module("torchao.prototype.mx_formats")
 
 
 def warm_up() -> None:

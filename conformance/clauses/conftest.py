@@ -10,7 +10,7 @@ from conformance.fixtures import (
     seed,
     two_gpus,
 )
-from conformance.isolated import keep_cuda_out
+from conformance.imports import keep_cuda_out
 
 __all__ = [
     "adapter_name",
