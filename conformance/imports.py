@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
+import warnings
 from unittest.mock import patch
 
 
@@ -27,9 +28,11 @@ def keep_cuda_out() -> None:
     # Triton's answer is kept for good: it must not be asked while there is no GPU.
     try:
         with (
+            warnings.catch_warnings(),
             patch("torch.utils._triton.has_triton", no),
             patch.object(torch.cuda, "is_available", no),
         ):
+            warnings.simplefilter("ignore")  # pytest may make errors of them
             importlib.import_module("torchao.quantization")
             importlib.import_module("torchao.prototype.mx_formats")
     finally:

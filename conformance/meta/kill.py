@@ -27,6 +27,7 @@ from rich.table import Table
 import conformance.clauses
 import conformance.meta.mutants
 from conformance import isolated, results, spec
+from conformance.imports import keep_cuda_out
 from conformance.meta.mutants._make import Mutant
 
 # Outcomes that find a mutant out. An `error` may be the mutant's own clumsiness.
@@ -159,6 +160,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("mutants", nargs="*", help="names; all of them by default")
     options = parser.parse_args(arguments)
     isolated.prepare_environment()
+    keep_cuda_out()
     found = mutants()
     wanted = {
         path: entry
