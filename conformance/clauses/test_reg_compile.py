@@ -58,6 +58,7 @@ def test_a_bar_is_shown_and_closed(impl: Regional, seed: int) -> None:
 
 
 @clause("REG-33")
+@pytest.mark.usefixtures("on_the_cpu")  # jobs are forked, which survives no CUDA
 def test_graphs_compiled_at_once_are_the_same(impl: Regional, seed: int) -> None:
     row = blocks.seeded(regions.uphill, seed)
     source = copy.deepcopy(row)
