@@ -7,6 +7,7 @@ import copy
 import io
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 import tqdm
 from torch import nn
