@@ -27,8 +27,17 @@ def _known() -> list[tuple[re.Pattern[str], str]]:
     ]
 
 
+# Paths that are left; what is in these folders is the same on many machines.
+_LONG = re.compile(
+    r"(?<![\w.$~/])(?!/(?:proc|dev|usr|lib|tmp)/)(?:/[\w.+@-]+){2,}(?=/[\w.+@-])"
+)
+
+
 def without_places(text: str) -> str:
-    """Write paths as others have them too: those of a library from its package on."""
+    """Write paths as others have them too: those of a library from its package on.
+
+    Of other paths the last name is left, unless they are short or the system's.
+    """
     for folder, name in _known():
         text = folder.sub(name, text)
-    return text
+    return _LONG.sub("...", text)
