@@ -41,7 +41,7 @@ def run(session: nox.Session, module: str, *arguments: str) -> None:
 @nox.session
 def conformance(session: nox.Session) -> None:
     """Score an implementation (the reference by default); print the board."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[fp8,test]")
     report = (
         () if _asked(session, "--aoti-report") else ("--aoti-report=results.jsonl",)
     )
@@ -52,7 +52,7 @@ def conformance(session: nox.Session) -> None:
 @nox.session
 def tests(session: nox.Session) -> None:
     """Run the project's own tests, then every clause against the reference."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[docs,fp8,test]")
     own = "conformance/meta", "aoti_ref", "--doctest-modules", "--dist", "loadscope"
     run(session, "pytest", *own, "-n", WORKERS, *session.posargs)
     run(session, "pytest", "conformance/clauses", "-n", WORKERS, *session.posargs)
@@ -62,7 +62,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def mutants(session: nox.Session) -> None:
     """Print the kill table: every mutant must fail the clause that it breaks."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[fp8,test]")
     run(session, "conformance.meta.kill", "-j", WORKERS, *session.posargs)
 
 
@@ -93,7 +93,11 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure: `-- overhead`, with the options of that program."""
+    """Measure: `-- overhead`, with the options of that program.
+
+    `-- flux`, `wan`, `ltx` and `qwen` measure a full-size model on the GPU of this
+    machine; `-- flux --tiny` the same rows of a tiny one on the CPU, in minutes.
+    """
     names = sorted(
         path.stem
         for path in Path("benchmarks").glob("*.py")
@@ -109,7 +113,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """Write the generated parts of the documentation; `-- --check` only compares."""
-    install(session, "-e", ".[test]")
+    install(session, "-e", ".[docs,test]")
     run(session, "conformance.meta.docs", *session.posargs)
 
 
@@ -139,6 +143,7 @@ DATA = (
     "conformance/failure_modes.toml",
     "conformance/expected/spaces.toml",
     "conformance/expected/torch_aoti.toml",
+    "conformance/expected/torch_compile.toml",
     "fixtures/py.typed",
     "fixtures/recipes/flux/recipe.json",
     "fixtures/recipes/flux/model_index.json",

@@ -46,6 +46,10 @@ from aoti_ref._interchange import save_blocks as save_blocks
 from aoti_ref._package import read_manifest as read_manifest
 from aoti_ref._package_errors import NotInterchangeable as NotInterchangeable
 from aoti_ref._package_errors import WrongHost as WrongHost
+from aoti_ref._peak import Peak as Peak
+from aoti_ref._quantize import NotQuantizable as NotQuantizable
+from aoti_ref._quantize import Quantized as Quantized
+from aoti_ref._quantize import quantize as quantize
 from aoti_ref._recording import RegionCalls as RegionCalls
 from aoti_ref._recording import capture_regions as capture_regions
 from aoti_ref._regional import compile_regions as compile_regions
@@ -56,4 +60,9 @@ from aoti_ref._task_errors import NotSendable as NotSendable
 from aoti_ref._task_errors import TaskFailed as TaskFailed
 from aoti_ref._task_errors import WorkerDied as WorkerDied
 from aoti_ref._task_errors import WorkerTimedOut as WorkerTimedOut
+from aoti_ref._variant_errors import DeadVariant as DeadVariant
+from aoti_ref._variant_errors import FailedVariants as FailedVariants
+from aoti_ref._variant_errors import NoVariant as NoVariant
+from aoti_ref._variants import CompiledVariants as CompiledVariants
+from aoti_ref._variants import compile_variants as compile_variants
 from aoti_ref._worker import gpu_task as gpu_task

@@ -6,26 +6,20 @@ import inspect
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch.utils import _pytree as pytree
-
-from aoti_ref import _tree
-from aoti_ref._binding import Binding, fitted
-from aoti_ref._check import Checker
-from aoti_ref._compile import CompiledModel, Part
-from aoti_ref._contract import ValueSpec
+from aoti_ref._compile import CompiledModel, Graphs, Part
 from aoti_ref._errors import (
     AotiError,
-    BadCall,
-    BadResult,
     FailedBlocks,
     Fault,
     NotApplied,
     TrainingMode,
 )
+from aoti_ref._graph import Choice, Graph, Layout
 from aoti_ref._hooks import Children, inner_method
 from aoti_ref._locks import Lock
 from aoti_ref._regions import CompiledRegions
+from aoti_ref._variant_errors import FailedVariants
+from aoti_ref._variants import CompiledVariants
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,7 +29,7 @@ _exchange = Lock()  # two threads that apply or restore go one after the other
 
 
 def apply(
-    compiled: CompiledModel | CompiledRegions,
+    compiled: CompiledModel | CompiledVariants | CompiledRegions,
     module: nn.Module,
     *,
     method: str = "forward",
@@ -47,8 +41,8 @@ def apply(
     before anything is touched, so a refusal leaves it as it was.
 
     Args:
-        compiled: From `compile`, `compile_regions` or `load`. It may be applied to
-            many modules.
+        compiled: From `compile`, `compile_variants`, `compile_regions` or `load`. It
+            may be applied to many modules.
         module: In eval mode, with the weights that the graph was compiled for in
             name, dtype, shape and stride, and the plain values that its code reads.
             Its hooks keep running.
@@ -64,8 +58,9 @@ def apply(
         FailedBlocks: One of these is the matter with blocks, all of them named; or
             the module has other blocks than those that were compiled.
         NoBlocks: It has no blocks, and the graphs are for blocks.
+        FailedVariants: Some of several graphs do not fit, all of them named.
     """
-    if not isinstance(compiled, (CompiledModel, CompiledRegions)):
+    if not isinstance(compiled, (CompiledModel, CompiledVariants, CompiledRegions)):
         message = f"compiled must be a CompiledModel, found {type(compiled).__name__}"
         raise TypeError(message)
     parts = compiled.parts(module)
@@ -101,7 +96,7 @@ def _stand_ins(
     return made
 
 
-def _stand_in(compiled: CompiledModel, module: nn.Module, method: str) -> AppliedModel:
+def _stand_in(compiled: Graphs, module: nn.Module, method: str) -> AppliedModel:
     children = Children(module)
     inner = inner_method(module, method)
     before = module.__dict__.get(inner, _NOTHING)
@@ -157,12 +152,12 @@ class AppliedModel:
 
     def __init__(
         self,
-        compiled: CompiledModel,
+        compiled: Graphs,
         module: nn.Module,
         inner: str,
         before: Any,
         signature: inspect.Signature,
-        layout: dict[str, tuple[type, bool]],
+        layout: Layout,
     ) -> None:
         self.compiled = compiled
         self.before = before
@@ -171,23 +166,12 @@ class AppliedModel:
         self._module = weakref.ref(module)
         self._inner = inner
         self._layout = layout
-        self._contract = compiled.package.contract
-        self._check = Checker(self._contract, signature, type(module).__name__)
-        self._result = _tree.load_result(self._contract.result)
-        self._bare = self._result.is_leaf()
-        # Unflattening takes pytree microseconds, and most results are a tuple.
-        self._plain_tuple = self._result.type is tuple and all(
-            child.is_leaf() for child in _tree.children_of(self._result)
-        )
-        # A dtype for a tensor, None for a Python number.
-        self._outputs = [
-            out if isinstance(out, ValueSpec) else getattr(torch, out, None)
-            for out in self._contract.outputs
+        kind = type(module).__name__
+        self.graphs = [
+            Graph(model.package, kind, signature, layout) for model in compiled.models
         ]
-        only = self._outputs[0] if self._bare else None
-        self._single = only if isinstance(only, torch.dtype) else None
-        self._lock = Lock()
-        self._binding: Binding | None = None
+        self._only = self.graphs[0] if len(self.graphs) == 1 else None
+        self._choice = Choice(self.graphs)
 
     def __repr__(self) -> str:
         return f"AppliedModel({self.compiled!r})"
@@ -206,7 +190,8 @@ class AppliedModel:
         """Call the compiled graph with the arguments of the method it replaces.
 
         Raises:
-            BadCall: The call breaks the contract, with all that is wrong.
+            BadCall: The call breaks the contract, with all that is wrong; of variants
+                each one's (NoVariant).
             WeightMismatch: The module's weights no longer fit the graph.
             HookedModule: Its children were hooked or exchanged since `apply`.
             TrainingMode, AutocastActive: Eager code would do something else.
@@ -217,66 +202,27 @@ class AppliedModel:
             raise ReferenceError(message)
         if module.training:
             raise TrainingMode(type(module).__name__, ("",))
-        inputs = self._check(args, kwargs)
-        binding = self._binding
-        if binding is None or not binding.holds(module):
-            binding = self._bind(module)
-        if binding.index is not None:
-            self._refuse_elsewhere(inputs, binding.index)
-        if binding.written and (faults := binding.shared(args, kwargs)):
-            raise BadCall(self._check.module, faults)
-        return self._structured(binding.run(inputs))
-
-    def _refuse_elsewhere(self, inputs: list[torch.Tensor], index: int) -> None:
-        """Refuse tensors on another GPU than the weights: the graph would not look."""
-        faults = tuple(
-            Fault("device", path, f"wants cuda:{index}, found {tensor.device}")
-            for tensor, path in zip(inputs, self._check.tensor_paths(), strict=True)
-            if tensor.is_cuda and tensor.device.index != index
-        )
-        if faults:
-            raise BadCall(self._check.module, faults)
+        graph = self._only
+        if graph is not None:
+            return graph.run(module, graph.check(args, kwargs), args, kwargs)
+        graph, inputs = self._choice(args, kwargs)
+        return graph.run(module, inputs, args, kwargs)
 
     def refuse_misfit(self, module: nn.Module) -> None:
-        """Hold a module to the package, without loading it.
+        """Hold a module to all graphs, without loading any.
 
         Raises:
-            WeightMismatch, BadCall: As `apply` says.
+            WeightMismatch, BadCall, FailedVariants: As `apply` says.
         """
-        unknown = self._check.unknown_arguments()
-        if unknown:
-            detail = f"{self._inner} does not take it"
-            faults = tuple(Fault("argument", name, detail) for name in unknown)
-            raise BadCall(type(module).__name__, faults)
-        offloaded = self._inner == "_old_forward"
-        fitted(self.compiled.package, module, offloaded=offloaded)
-
-    def _bind(self, module: nn.Module) -> Binding:
-        """Bind to the tensors that hang on the module now, one thread for all."""
-        with self._lock:
-            if self._binding is None or not self._binding.holds(module):
-                package = self.compiled.package
-                self._binding = Binding(package, module, self._layout)
-            return self._binding
-
-    def _structured(self, outputs: list[torch.Tensor]) -> Any:
-        """Give flat outputs eager's structure, and Python numbers back their type."""
-        if self._single is not None and outputs[0].dtype is self._single:
-            return outputs[0]  # a loop costs more
-        leaves: list[Any] = []
-        for want, found in zip(self._outputs, outputs, strict=True):
-            if isinstance(want, ValueSpec):
-                leaves.append(want.value)
-            elif want is None:
-                leaves.append(found.item())
-            elif found.dtype is not want:
-                name = f"output {len(leaves)}"
-                detail = f"{name} should be {want}, came as {found.dtype}"
-                raise BadResult(self._check.module, detail)
-            else:
-                leaves.append(found)
-        if self._bare:
-            return leaves[0]
-        if self._plain_tuple:
-            return tuple(leaves)
-        return pytree.tree_unflatten(leaves, self._result)
+        faults: list[Fault] = []
+        for number, graph in enumerate(self.graphs):
+            try:
+                graph.refuse_misfit(module, self._inner)
+            except AotiError as error:  # noqa: PERF203  # all are to be named
+                if graph is self._only:
+                    raise
+                detail = " ".join(line.strip() for line in str(error).splitlines())
+                faults.append(Fault(type(error).__name__, f"variant {number}", detail))
+        if faults:
+            what = "does not fit" if len(faults) == 1 else "do not fit"
+            raise FailedVariants(type(module).__name__, what, tuple(faults))

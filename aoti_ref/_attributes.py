@@ -73,13 +73,19 @@ def places(
         owner = children[path].__dict__ if path in children else {}
         place, there = Place(owner, key, value), owner.get(key, _GONE)
         # By identity, which is quicker, for what cannot change in its place.
-        fixed = place.holds() and isinstance(there, _SCALARS)
+        fixed = place.holds() and _never_changes(there)
         found.append(place._replace(value=there) if fixed else place)
         if not place.holds():
             spelt = "none" if there is _GONE else spell_value(there)
             detail = f"wants {spell_value(value)}, found {spelt}"
             faults.append(Fault("value", name, detail))
     return found, tuple(faults)
+
+
+def _never_changes(value: Any) -> bool:
+    if type(value) is tuple:
+        return all(map(_never_changes, value))
+    return isinstance(value, _SCALARS)
 
 
 def is_plain(value: Any) -> bool:

@@ -46,17 +46,20 @@ def fitted(package: Package, module: nn.Module, *, offloaded: bool = False) -> F
     Raises:
         WeightMismatch: With all that does not fit, by name.
     """
+    direct = [c for c in package.constants if c.name not in package.places]
     values, wrong = _attributes.places(module, package.values)
     nested, unfit = _containers.resolve(
         module, package.constants, package.places, offloaded=offloaded
     )
     others = (*wrong, *unfit)
-    slots, tensors = resolve(module, package.constants, others, offloaded=offloaded)
+    slots, tensors = resolve(module, direct, others, offloaded=offloaded)
     faults: list[Fault] = []
+    held = tensors | {n: t for n, t in nested.items() if t is not None}
     for group in package.ties:
-        if len({tensors[name].data_ptr() for name in group}) > 1:
+        if len({held[name].data_ptr() for name in group}) > 1:
+            names = [package.places[n].spell() if n in nested else n for n in group]
             faults += (
-                Fault("tied", n, f"wants one with {group[0]}") for n in group[1:]
+                Fault("tied", n, f"wants one with {names[0]}") for n in names[1:]
             )
     for name in package.contract.writes:
         for other, tensor in tensors.items():
@@ -86,7 +89,7 @@ class Binding:
         self._children = Children(module, layout)
         slots, named, nested, self._values = fitted(package, module)
         tensors = named | {n: t for n, t in nested.items() if t is not None}
-        device = _device(package, named)
+        device = _device(package, tensors)
         literals = {
             c.name: package.literals[c.name].to("cpu" if c.device == "cpu" else device)
             for c in package.constants
@@ -121,6 +124,8 @@ class Binding:
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph; constants that it returns keep their memory alive."""
+        if self.index is not None:
+            _inductor.enter(self.index)
         outputs = self.runner.run(inputs)
         returned = self._returned
         if returned is None:  # the same ones at every call

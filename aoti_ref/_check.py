@@ -34,7 +34,7 @@ class Checker:
         self.signature = signature
         self._paths = contract.paths()
         self._plans: dict[tuple[int | str, ...], Plan | None] = {}
-        self._devices = sorted(
+        self.devices = sorted(
             {leaf.device for leaf in contract.leaves if isinstance(leaf, TensorSpec)}
         )
 
@@ -64,7 +64,7 @@ class Checker:
             BadCall: With every fault of the call.
             AutocastActive: Eager code would cast here, and compiled code cannot.
         """
-        for device in self._devices:
+        for device in self.devices:
             if torch.is_autocast_enabled(device):
                 raise AutocastActive("call", device)
         form: tuple[int | str, ...] = (len(args), *kwargs)
@@ -73,23 +73,31 @@ class Checker:
             quick = plan([*args, *kwargs.values()])
             if quick is not None:
                 return quick
-        inputs = self._named(args, kwargs)
+        inputs, faults = self.attempt(args, kwargs)
+        if inputs is None:
+            raise BadCall(self.module, faults)
         if form not in self._plans:
-            self._plans[form] = draw(self.contract, self.signature, args, kwargs)
+            self._plans[form] = self.draw(args, kwargs)
         return inputs
 
-    def _named(
+    def attempt(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> list[torch.Tensor]:
-        """Check a call in the way that can name what is wrong with it."""
+    ) -> tuple[list[torch.Tensor] | None, tuple[Fault, ...]]:
+        """Check a call in the way that can name what is wrong with it.
+
+        Returns:
+            The graph's inputs, or None and all faults.
+        """
         faults: list[Fault] = []
         leaves = self._leaves(args, kwargs, faults)
         inputs: list[torch.Tensor] = []
         if not faults:
             inputs = self._tensors(leaves, faults)
-        if faults:
-            raise BadCall(self.module, tuple(faults))
-        return inputs
+        return (None, tuple(faults)) if faults else (inputs, ())
+
+    def draw(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
+        """Draw the plan for calls of the form of one, be it good or not."""
+        return draw(self.contract, self.signature, args, kwargs)
 
     def _leaves(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], faults: list[Fault]

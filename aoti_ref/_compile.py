@@ -5,18 +5,18 @@ from __future__ import annotations
 import copy
 import os
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _contract, _derive, _form, _inductor, _package
+from aoti_ref import _form, _inductor, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
-from aoti_ref._operators import custom_operators
-from aoti_ref._weights import LITERAL, PLAIN, describe
+from aoti_ref._peak import Peak, told
+from aoti_ref._program import describe_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,11 +30,15 @@ class CompiledModel:
     """A compiled graph without weights, ready for `apply`.
 
     It is its archive: it pickles as bytes, and nothing native is loaded before a
-    module that it was applied to is called.
+    module that it was applied to is called. Its `peak` tells the memory that `compile`
+    took, beside what was there before; it is None for a model that was loaded.
     """
 
-    def __init__(self, archive: bytes, origin: str = "package") -> None:
+    def __init__(
+        self, archive: bytes, origin: str = "package", peak: Peak | None = None
+    ) -> None:
         self.package = _package.Package(archive, origin)
+        self.peak = peak
 
     def __repr__(self) -> str:
         contract = self.package.contract
@@ -42,7 +46,7 @@ class CompiledModel:
         return f"CompiledModel({contract.module}, {self.package.device}, {kib} KiB)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledModel, (self.package.archive,)
+        return CompiledModel, (self.package.archive, "package", self.peak)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
         return self  # it never changes
@@ -52,23 +56,41 @@ class CompiledModel:
         """What the package says of itself: `aoti-package-2.schema.json` has it."""
         return copy.deepcopy(self.package.manifest)
 
+    @property
+    def models(self) -> tuple[CompiledModel, ...]:
+        """Give the graphs of it, as variants do: itself."""
+        return (self,)
+
+    def dump(self) -> bytes:
+        """Give what `save` writes."""
+        return self.package.archive
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the package to the file `path` (`*.pt2`), whole or not at all."""
-        write_whole(path, self.package.archive)
+        write_whole(path, self.dump())
 
     def parts(self, module: nn.Module) -> list[Part]:
         """Say which modules this stands in for, and how: the one that it is given."""
         return [Part("", self, module)]
 
 
+class Graphs(Protocol):
+    """What stands in for one module: a compiled model, or several variants of it."""
+
+    @property
+    def models(self) -> tuple[CompiledModel, ...]:
+        """The graphs, in the order in which they are asked."""
+
+
 class Part(NamedTuple):
     """A module that a compiled model is to stand in for: its name, model and itself."""
 
     name: str
-    compiled: CompiledModel
+    compiled: Graphs
     module: nn.Module
 
 
+@told
 def compile(  # used qualified, as re.compile is
     program: ExportedProgram,
     *,
@@ -104,7 +126,7 @@ def compile(  # used qualified, as re.compile is
         message = f"program must be an ExportedProgram, found {type(program).__name__}"
         raise TypeError(message)
     merged = _merge(options or {})
-    described, tensors = describe_program(program)
+    program, described, tensors = describe_program(program)
     name, device = described.contract.module, described.device
     graph = (
         program.module(check_guards=False) if _guards_optional() else program.module()
@@ -142,34 +164,6 @@ def compile(  # used qualified, as re.compile is
     return CompiledModel(archive)
 
 
-def describe_program(
-    program: ExportedProgram,
-) -> tuple[_package.Described, dict[str, torch.Tensor]]:
-    """Say what a package of `program` takes, and give the tensors that it reads.
-
-    Raises:
-        NotCompilable: The graph holds what a package cannot promise.
-    """
-    meta = program.graph_module.meta
-    name = meta.get(_contract.MODULE, "the program")
-    contract = _derive.derive(program, name)
-    _refuse_subclasses(program, name)
-    tensors = _tensors(program)
-    literals = {n: t for n, t in tensors.items() if n.startswith(LITERAL)}
-    device = _device(tensors, contract)
-    described = _package.Described(
-        contract,
-        [describe(n, t, device, literal=n in literals) for n, t in tensors.items()],
-        _ties(tensors),
-        literals,
-        meta.get(_contract.VALUES, {}),
-        meta.get(_contract.PLACES, {}),
-        device,
-        custom_operators(program),
-    )
-    return described, tensors
-
-
 def _merge(options: Mapping[str, Any]) -> dict[str, Any]:
     known = _inductor.known_options()
     unknown = tuple(name for name in options if name not in known)
@@ -185,17 +179,6 @@ def _merge(options: Mapping[str, Any]) -> dict[str, Any]:
 def _guards_optional() -> bool:
     """Whether `ExportedProgram.module` can leave its guards out (torch 2.10 on)."""
     return "check_guards" in ExportedProgram.module.__code__.co_varnames
-
-
-def _refuse_subclasses(program: ExportedProgram, module: str) -> None:
-    """Refuse weights that are no plain tensors, which export takes apart."""
-    found = [
-        f"{name} is a {type(tensor).__name__}"
-        for name, tensor in program.state_dict.items()
-        if type(tensor) not in PLAIN
-    ]
-    if found:
-        raise NotCompilable(module, f"{', '.join(found)}, and no plain tensor")
 
 
 def _own_constants(graph: torch.fx.GraphModule, program: ExportedProgram) -> None:
@@ -217,17 +200,6 @@ def _drop_constant_outputs(graph: torch.fx.GraphModule) -> None:
     kept = [item if isinstance(item, torch.fx.Node) else None for item in flat]
     output.args = (tuple(kept),)
     graph.recompile()
-
-
-def _tensors(program: ExportedProgram) -> dict[str, torch.Tensor]:
-    """Give every tensor that the graph holds, under all of its names."""
-    kinds = (InputKind.PARAMETER, InputKind.BUFFER, InputKind.CONSTANT_TENSOR)
-    held = {**program.constants, **program.state_dict}
-    used = [s.target for s in program.graph_signature.input_specs if s.kind in kinds]
-    tensors = {name: held[name] for name in used if name is not None}
-    here = {_identity(tensor) for tensor in tensors.values()}
-    tied = {n: t for n, t in program.state_dict.items() if _identity(t) in here}
-    return tensors | tied
 
 
 def _carried_over(program: ExportedProgram, device: str) -> set[str]:
@@ -262,27 +234,6 @@ def _move(graph: torch.fx.GraphModule, name: str, device: str) -> None:
         if node.args[0].target == name:  # it says where the tensor was
             graph.graph.erase_node(node)
     graph.recompile()
-
-
-def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
-    place = tensor.untyped_storage().data_ptr(), tensor.storage_offset()
-    # Empty tensors share the address 0 and nothing else.
-    own = id(tensor) if not tensor.numel() else 0
-    return (*place, tuple(tensor.shape), tuple(tensor.stride()), tensor.dtype, own)
-
-
-def _ties(tensors: Mapping[str, torch.Tensor]) -> list[list[str]]:
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for name, tensor in tensors.items():
-        groups.setdefault(_identity(tensor), []).append(name)
-    return [names for names in groups.values() if len(names) > 1]
-
-
-def _device(tensors: Mapping[str, torch.Tensor], contract: _contract.Contract) -> str:
-    devices = {tensor.device.type for tensor in tensors.values()}
-    specs = (x for x in contract.leaves if isinstance(x, _contract.TensorSpec))
-    devices |= {spec.device for spec in specs}
-    return next(iter(sorted(devices - {"cpu"})), "cpu")
 
 
 def _reason(error: Exception) -> str:

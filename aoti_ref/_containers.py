@@ -1,4 +1,4 @@
-"""Tensors in lists, dicts and objects of a module, for which a graph has no name.
+"""Tensors in lists, dicts, objects and other tensors, for which a graph has no name.
 
 torch.export takes them for literals of the code. Where one hangs is noted here, so
 that `apply` can bind what the module has in that place. A dict may be a memo that is
@@ -12,38 +12,64 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from aoti_ref._errors import Fault
+from aoti_ref._traits import spell_kind
 from aoti_ref._weights import faults_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from aoti_ref._errors import Fault
     from aoti_ref._weights import Constant
 
 _NESTING = 6  # how deep tensors are looked for in containers of containers
-_Step = tuple[str, Any]  # "attribute", "key" or "index", and which
+Step = tuple[str, Any]  # "attribute", "key" or "index", and which
 
 
 class Place(NamedTuple):
-    """A way to a tensor: the name of a child, and what to look up from there on."""
+    """A way to a tensor: the name of a child, and what to look up from there on.
+
+    Args:
+        child: The dotted name of a child.
+        steps: What to look up, one after the other.
+        whole: For a tensor within another, what that one is made like; it is what
+            the first two steps lead to.
+    """
 
     child: str
-    steps: tuple[_Step, ...]
+    steps: tuple[Step, ...]
+    whole: str = ""
 
     def spell(self) -> str:
-        """Spell the way: `blocks.0.tables['rope']`."""
-        text = self.child
-        for kind, key in self.steps:
+        """Spell the way: `blocks.0.tables['rope']`, `blocks.0.proj.weight.qdata`."""
+        text, steps = self.child, self.steps
+        if self.whole:
+            text, steps = self.spell_whole(), steps[2:]
+        for kind, key in steps:
             text += f".{key}" if kind == "attribute" else f"[{key!r}]"
         return text.lstrip(".")
 
+    def spell_whole(self) -> str:
+        """Spell the way to the tensor that holds this one: `blocks.0.proj.weight`."""
+        return f"{self.child}.{self.steps[1][1]}".lstrip(".")
+
     def get(self, module: nn.Module) -> torch.Tensor | None:
         """Give the tensor that `module` has there."""
+        return self._find(module, self.steps)
+
+    def misfit(self, module: nn.Module) -> str:
+        """Say what is made in another way than it should be, if anything is."""
+        if not self.whole:
+            return ""
+        found = self._find(module, self.steps[:2])
+        made = "nothing" if found is None else spell_kind(found)
+        return "" if made == self.whole else f"wants {self.whole}, found {made}"
+
+    def _find(self, module: nn.Module, steps: Sequence[Step]) -> torch.Tensor | None:
         found: Any = module
         try:
             for name in filter(None, self.child.split(".")):
                 found = found._modules[name]
-            for kind, key in self.steps:
+            for kind, key in steps:
                 found = vars(found)[key] if kind == "attribute" else found[key]
         except (AttributeError, LookupError, TypeError):
             return None
@@ -91,11 +117,18 @@ def resolve(
     """
     found = {name: place.get(module) for name, place in places.items()}
     faults: list[Fault] = []
+    told: set[str] = set()
     for constant in constants:
         place = places.get(constant.name)
         if place is not None and not (
             place.optional() and found[constant.name] is None
         ):
+            misfit = place.misfit(module)
+            if misfit:
+                name = place.spell_whole()
+                faults += [] if name in told else [Fault("type", name, misfit)]
+                told.add(name)
+                continue
             spoken = constant._replace(name=place.spell())
             tensors = {spoken.name: found[constant.name]}
             faults += faults_of(spoken, tensors, offloaded=offloaded)
@@ -103,8 +136,8 @@ def resolve(
 
 
 def _inside(
-    value: Any, steps: tuple[_Step, ...], seen: set[int]
-) -> Iterator[tuple[tuple[_Step, ...], torch.Tensor]]:
+    value: Any, steps: tuple[Step, ...], seen: set[int]
+) -> Iterator[tuple[tuple[Step, ...], torch.Tensor]]:
     """Give the tensors in a container, or in the attributes of an object."""
     if isinstance(value, type) or id(value) in seen or len(steps) > _NESTING:
         return

@@ -20,6 +20,8 @@
     ├── NotApplied              restore: there is nothing to undo
     ├── BadCall                 call: it breaks the contract
     ├── BadResult               call: compiled code returned what it did not promise
+    ├── those of variants       in _variant_errors.py
+    ├── NotQuantizable          quantize: in _quantize.py
     └── those of `gpu_task`     in _task_errors.py
 
 An error's `args` are its facts and `str` is its sentence, so errors pickle and

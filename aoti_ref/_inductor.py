@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -143,11 +144,9 @@ def untyped(storage: Any) -> tuple[torch.UntypedStorage, torch.dtype | None]:
 
 
 def typed(storage: torch.UntypedStorage, dtype: torch.dtype | None) -> Any:
-    """Undo `untyped`."""
-    if dtype is None:
-        return storage
+    """Undo `untyped`; tensors of new dtypes want a typed one too, of any dtype."""
     kind: Any = torch.storage.TypedStorage
-    return kind(wrap_storage=storage, dtype=dtype, _internal=True)
+    return kind(wrap_storage=storage, dtype=dtype or torch.uint8, _internal=True)
 
 
 def is_registered(operator: str) -> bool:
@@ -232,6 +231,21 @@ def _on(
     with torch.inference_mode(mode=False):
         made = torch.empty(0, dtype=dtype, device=storage.device)
         return made.set_(storage, place, shape, stride)
+
+
+_entered = threading.local()
+
+
+def enter(index: int) -> None:
+    """Give this thread a context on a GPU, if it has none.
+
+    The graph launches its kernels by the driver, which fails in a thread that has
+    done nothing on the GPU before.
+    """
+    known: set[int] = vars(_entered).setdefault("indices", set())
+    if index not in known:
+        torch.cuda.mem_get_info(index)  # through the runtime, which makes a context
+        known.add(index)
 
 
 def new_runner(library: Path, device: torch.device) -> Runner:

@@ -14,12 +14,13 @@ import torch
 
 from aoti_ref import _archive, _inductor, _manifest, _package, _traits
 from aoti_ref._blocks import find
-from aoti_ref._compile import CompiledModel, describe_program
+from aoti_ref._compile import CompiledModel
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import BrokenPackage
 from aoti_ref._files import Folder, write_folder
 from aoti_ref._folder import PACKAGE
 from aoti_ref._package_errors import NotInterchangeable
+from aoti_ref._program import describe_program
 from aoti_ref._regions import CompiledRegions, Region
 
 if TYPE_CHECKING:
@@ -56,10 +57,10 @@ def save_blocks(
     for region in compiled.regions:
         kind = region.made["(class)"].rpartition(".")[2]
         name = f"{kind}.{variant}/{PACKAGE}" if variant else f"{kind}/{PACKAGE}"
-        if name in files:
+        if name in files or not isinstance(region.compiled, CompiledModel):
             reason = f"{kind} has several graphs, and may have one"
             raise NotInterchangeable(compiled.module, reason)
-        files[name] = region.compiled.package.archive
+        files[name] = region.compiled.dump()
     if compiled.eager:
         reason = f"{', '.join(compiled.eager)} would get a graph, and are left eager"
         raise NotInterchangeable(compiled.module, reason)
@@ -93,7 +94,7 @@ def adopt(path: str | os.PathLike[str], program: ExportedProgram) -> CompiledMod
     }
     if not any(name.endswith(".wrapper.so") for name in files):
         raise BrokenPackage(origin, "it has no library of a compiled graph")
-    described, _ = describe_program(program)
+    program, described, _ = describe_program(program)
     with Folder() as folder:
         for name, data in files.items():
             (folder / Path(name).name).write_bytes(data)

@@ -97,6 +97,7 @@ def build(
     members = _below(_archive.read(_inductor.pack(kept, extra), "package", gaps=True))
     number = int(_manifest.sha256(b"".join(members.values())), 16)
     members[".data/serialization_id"] = f"{number:040d}"[:40].encode()
+    kinds = {place.whole.partition("(")[0] for place in graph.places.values()}
     fields = {
         "module": graph.contract.module,
         "device": graph.device,
@@ -109,7 +110,7 @@ def build(
         "source": dict(source) if source else None,
         "kernels": [dict(kernel) for kernel in kernels],
         "ops": sorted(graph.ops),
-        "quantisation": None,
+        "quantisation": ", ".join(sorted(kinds - {""})) or None,
         "options": {name: _private.public(value) for name, value in options.items()},
         "built_with": _host.built_with(),
         "needs": _host.needs(graph.device, members.values()),
@@ -173,8 +174,8 @@ class Package:
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
         self.places = {
-            name: _containers.Place(child, tuple((kind, key) for kind, key in steps))
-            for name, (child, steps) in manifest["places"].items()
+            name: _containers.Place(child, tuple((k, key) for k, key in steps), whole)
+            for name, (child, steps, whole) in manifest["places"].items()
         }
         self.literals = {
             c.name: _tensor(members[_LITERALS + c.name], c)

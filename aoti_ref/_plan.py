@@ -7,16 +7,17 @@ or nothing: whoever hears nothing asks the check.
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.utils import _pytree as pytree
 
 from aoti_ref import _conditions, _tree
-from aoti_ref._contract import Contract, Size, TensorSpec, same
+from aoti_ref._contract import Contract, Leaf, Size, TensorSpec, ValueSpec, same
 
 if TYPE_CHECKING:
-    import inspect
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 # What a graph takes for a tensor; a subclass may mean something else by `+`.
@@ -42,12 +43,24 @@ class _Tensor(NamedTuple):
     dense: bool  # whether `order` is that of the dimensions
 
 
+class _Nested(NamedTuple):
+    """A value to take apart: where it stands, and its tree.
+
+    Where it is a tuple or a list of leaves, as most are, `kind` and `length` say so: to
+    go through the tree costs more.
+    """
+
+    at: int
+    tree: _tree.Tree
+    kind: type | None
+    length: int
+
+
 class Plan:
     """Takes the tensors out of the values of calls of one form.
 
     Args:
-        nested: Values to take apart: where they stand, and their trees. Their
-            leaves stand behind all values, in order.
+        nested: Values to take apart. Their leaves stand behind all values, in order.
         tensors: What the graph needs, in its own order.
         others: Where other values stand, and what they must be.
         conditions: What must hold between sizes.
@@ -55,7 +68,7 @@ class Plan:
 
     def __init__(
         self,
-        nested: list[tuple[int, _tree.Tree]],
+        nested: list[_Nested],
         tensors: list[_Tensor],
         others: list[tuple[int, Any]],
         conditions: tuple[str, ...],
@@ -72,7 +85,10 @@ class Plan:
             values: The positional arguments, then the keywords' in their order;
                 leaves are added to it.
         """
-        for at, tree in self._nested:
+        for at, tree, kind, length in self._nested:
+            if type(values[at]) is kind and len(values[at]) == length:
+                values.extend(values[at])
+                continue
             faults: list[Any] = []
             _tree.flatten(tree, values[at], "", values, faults)
             if faults:
@@ -113,55 +129,120 @@ class Plan:
         return inputs
 
 
+class Never(Plan):
+    """Takes no call: it stands for a form that no good call has."""
+
+    def __init__(self) -> None:
+        super().__init__([], [], [], ())
+
+    def __call__(self, values: list[Any]) -> None:
+        """Say no."""
+
+
 def draw(
     contract: Contract,
     signature: inspect.Signature,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
 ) -> Plan | None:
-    """Draw the plan for calls of the form of one that was found right.
+    """Draw the plan for calls of the form of one: its number of arguments, and names.
 
     Returns:
         None where every call must be looked at closely: the graph writes into its
         arguments, a tensor is a default, or a device is not among those that
             tensors have a flag for.
     """
-    tensors = [leaf for leaf in contract.leaves if isinstance(leaf, TensorSpec)]
-    if contract.mutates_inputs or {t.device for t in tensors} - {"cpu", "cuda"}:
+    devices = {x.device for x in contract.leaves if isinstance(x, TensorSpec)}
+    if contract.mutates_inputs or devices - {"cpu", "cuda"}:
         return None
-    places = [_Place(index) for index in range(len(args) + len(kwargs))]
-    named = dict(zip(kwargs, places[len(args) :], strict=True))
-    bound = signature.bind(*places[: len(args)], **named)
-    bound.apply_defaults()
-    given = _tree.spread(signature, bound.arguments)
-    left = iter(contract.leaves)
-    nested: list[tuple[int, _tree.Tree]] = []
+    given = _given(signature, len(args), kwargs)
+    if given is None or not contract.arguments.keys() <= given.keys():
+        return Never()
+    wants = _wants(contract)
+    left_out = {n: v for n, v in given.items() if not isinstance(v, _Place)}
+    known = [value for name, value in left_out.items() if name in wants]
+    if any(isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(known)):
+        return None
+    fixed = {n: _fixed(contract, signature, n) for n in given if n not in wants}
+    holds = all(
+        _holds(contract.arguments[name], value, wants[name])
+        if name in wants
+        else same(value, fixed[name])
+        for name, value in left_out.items()
+    )
+    if not holds:
+        return Never()
+    nested: list[_Nested] = []
     wanted: list[_Tensor] = []
-    others: list[tuple[int, Any]] = []
-    end = len(places)
-    for name, tree in contract.arguments.items():
-        wants = [next(left) for _ in _tree.paths(tree, name)]
-        stands = given.pop(name)
-        if not isinstance(stands, _Place):
-            if any(isinstance(want, TensorSpec) for want in wants):
-                return None
+    others = [(given[n].at, v) for n, v in fixed.items() if n not in left_out]
+    end = len(args) + len(kwargs)
+    for name, leaves in wants.items():
+        if name in left_out:
             continue
-        if tree == _tree.LEAF:
-            spots = [stands.at]
-        else:
-            nested.append((stands.at, tree))
-            spots = list(range(end, end + len(wants)))
-            end += len(wants)
-        for spot, want in zip(spots, wants, strict=True):
+        tree, spots = contract.arguments[name], [given[name].at]
+        if not isinstance(tree, str):  # no leaf
+            nested.append(_taken_apart(given[name].at, tree))
+            spots = list(range(end, end + len(leaves)))
+            end += len(spots)
+        for spot, want in zip(spots, leaves, strict=True):
             if isinstance(want, TensorSpec):
                 wanted.append(_ready(spot, want, contract))
             else:
                 others.append((spot, want.value))
-    for name, stands in given.items():
-        if isinstance(stands, _Place):
-            default = signature.parameters[name].default
-            others.append((stands.at, contract.fixed.get(name, default)))
     return Plan(nested, wanted, others, contract.conditions)
+
+
+def _taken_apart(at: int, tree: list[Any]) -> _Nested:
+    kind, children = tree
+    known = {"tuple": tuple, "list": list}.get(kind)
+    flat = known is not None and all(child == _tree.LEAF for child in children)
+    return _Nested(at, tree, known if flat else None, len(children))
+
+
+def _fixed(contract: Contract, signature: inspect.Signature, name: str) -> Any:
+    """Give the value that an argument must have which the graph does not know."""
+    # What `**named` gathers has no default.
+    parameter = signature.parameters.get(name)
+    default = parameter.default if parameter else inspect.Parameter.empty
+    return contract.fixed.get(name, default)
+
+
+def _given(
+    signature: inspect.Signature, count: int, names: Iterable[str]
+) -> dict[str, Any] | None:
+    """Say where each argument of a form stands, or what its default is.
+
+    Returns:
+        None where the form does not fit the signature.
+    """
+    places = [_Place(index) for index in range(count)]
+    named = {name: _Place(count + index) for index, name in enumerate(names)}
+    try:
+        bound = signature.bind(*places, **named)
+    except TypeError:
+        return None
+    bound.apply_defaults()
+    return _tree.spread(signature, bound.arguments)
+
+
+def _wants(contract: Contract) -> dict[str, list[Leaf]]:
+    """Give the leaves of each argument."""
+    left = iter(contract.leaves)
+    return {
+        name: [next(left) for _ in _tree.paths(tree, name)]
+        for name, tree in contract.arguments.items()
+    }
+
+
+def _holds(tree: _tree.Tree, value: Any, wants: list[Leaf]) -> bool:
+    """Whether a default, which has no tensors, is what a graph wants."""
+    leaves: list[Any] = []
+    faults: list[Any] = []
+    _tree.flatten(tree, value, "", leaves, faults)
+    return not faults and all(
+        isinstance(want, ValueSpec) and same(leaf, want.value)
+        for leaf, want in zip(leaves, wants, strict=True)
+    )
 
 
 def laid_out(

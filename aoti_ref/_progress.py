@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Progress = Callable[[int, int, str], None]  # graphs done, of all, and the blocks' class
+Progress = Callable[
+    [int, int, str], object
+]  # graphs done, of all, and the blocks' class
 
 
 @contextmanager
-def shown(progress: bool | Progress, total: int) -> Iterator[Progress]:  # noqa: FBT001  # as it was given
+def shown(
+    progress: bool | Progress,  # noqa: FBT001  # as it was given
+    total: int,
+    what: str = "blocks",
+) -> Iterator[Progress]:
     """Give what shows how far the compile has come: the caller's, a bar, or nothing."""
     if callable(progress):
         yield progress
@@ -26,7 +32,7 @@ def shown(progress: bool | Progress, total: int) -> Iterator[Progress]:  # noqa:
     if bars is None:
         yield lambda _done, _total, _kind: None
         return
-    with bars.tqdm(total=total, desc="Compiling blocks") as bar:
+    with bars.tqdm(total=total, desc=f"Compiling {what}") as bar:
 
         def show(done: int, _total: int, kind: str) -> None:
             bar.set_postfix_str(kind)

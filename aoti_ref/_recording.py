@@ -16,6 +16,7 @@ from aoti_ref._call import Call, snapshot, spell_value
 from aoti_ref._capture import interpreted
 from aoti_ref._errors import NeverCalled
 from aoti_ref._hooks import inner_method
+from aoti_ref._weights import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,6 +134,6 @@ def form_of(
 def leaf_of(leaf: Any) -> tuple[Any, ...]:
     """Tell what a graph takes for granted of a leaf: not the values of a tensor."""
     if isinstance(leaf, torch.Tensor):
-        kind = type(leaf).__name__
+        kind = "Tensor" if type(leaf) in PLAIN else type(leaf).__name__
         return kind, str(leaf.dtype), leaf.device.type, tuple(leaf.shape)
     return type(leaf).__name__, spell_value(leaf)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-import torch
-from torch.utils import _pytree as pytree
-
-from aoti_ref import _attributes, _blocks, _traits, _tree
+from aoti_ref import _attributes, _blocks, _forms, _traits
 from aoti_ref._binding import fitted
 from aoti_ref._compile import compile as compile_program
 from aoti_ref._contract import VALUES
-from aoti_ref._dynamic import read_ranges
 from aoti_ref._errors import (
     AotiError,
     ConflictingOption,
@@ -25,12 +20,13 @@ from aoti_ref._errors import (
     UnknownOption,
     UnusableFolder,
 )
-from aoti_ref._export import argument_paths, export
+from aoti_ref._export import export
 from aoti_ref._hooks import inner_method
+from aoti_ref._peak import told
 from aoti_ref._progress import shown
-from aoti_ref._recording import leaf_of
 from aoti_ref._regions import CompiledRegions, Region
 from aoti_ref._serving import inside
+from aoti_ref._variants import CompiledVariants, living
 from aoti_ref._worker import gpu_task
 
 if TYPE_CHECKING:
@@ -64,6 +60,7 @@ class _Group(NamedTuple):
     program: ExportedProgram
 
 
+@told
 def compile_regions(
     module: nn.Module,
     calls: RegionCalls,
@@ -73,13 +70,16 @@ def compile_regions(
     on_failure: Literal["raise", "eager"] = "raise",
     progress: bool | Progress = True,
     jobs: int = 1,
+    max_forms: int = 8,
 ) -> CompiledRegions:
     """Compile the blocks of `module` that were called, one graph for equal ones.
 
     Blocks share a graph if their classes, parts and code are the same, their tensors
     have the same names, dtypes, shapes and strides, the plain values that the graph
-    read from them are equal, and they were called in one form. Every graph is
-    exported before the first is compiled, so that most failures cost no compile.
+    read from them are equal, and they were called in one form. A block that was
+    called in several forms gets a graph for each, as `CompiledVariants`; record runs
+    at all resolutions in one `capture_regions`. Every graph is exported before the
+    first is compiled, so that most failures cost no compile.
 
     Args:
         module: In eval mode. It is left as it was found.
@@ -93,6 +93,8 @@ def compile_regions(
             the number of graphs that are done, of all, and the blocks' class.
         jobs: How many graphs to compile at once, each in a forked child as
             `gpu_task` makes them; so only where this process has not started CUDA.
+        max_forms: In how many forms a block may be called. A number that changes
+            with every step is a form at every step, and a graph.
 
     Returns:
         What `apply` takes, for `module` or one with the same blocks.
@@ -109,21 +111,43 @@ def compile_regions(
         raise ValueError(message)
     failures = _Failures(type(module).__name__)
     found = _blocks.find(module, calls.wanted)
-    sites = _sites(found, calls, dynamic or {}, failures)
+    sites = _sites(found, calls, dynamic or {}, max_forms, failures)
     groups = [group for alike in sites.values() for group in _exported(alike, failures)]
     if on_failure == "raise":
         failures.refuse()
-    regions: list[Region] = []
+    groups = failures.spare(groups)
+    graphs: dict[str, list[CompiledModel]] = {}
     with shown(progress, len(groups)) as show:
         for done, (group, made) in enumerate(_made(groups, options, jobs)):
-            regions += _compiled(group, made, failures)
+            for name, graph in _compiled(group, made, failures).items():
+                graphs.setdefault(name, []).append(graph)
             show(done + 1, len(groups), type(group.sites[0].block).__name__)
             if on_failure == "raise":
                 failures.refuse()
-    if not regions:
-        failures.refuse()
     eager = {fault.name: f"{fault.kind}: {fault.detail}" for fault in failures.faults}
-    return CompiledRegions(failures.module, calls.wanted, tuple(regions), eager)
+    # A block that has a graph for some of its calls only would refuse the others.
+    whole = {name: found for name, found in graphs.items() if name not in eager}
+    if not whole:
+        failures.refuse()
+    regions = _regions(whole, found)
+    return CompiledRegions(failures.module, calls.wanted, regions, eager)
+
+
+def _regions(
+    graphs: Mapping[str, list[CompiledModel]], blocks: Mapping[str, nn.Module]
+) -> tuple[Region, ...]:
+    """Put together the blocks that have the same graphs."""
+    alike: dict[tuple[CompiledModel, ...], list[str]] = {}
+    for name, models in graphs.items():
+        alike.setdefault(tuple(models), []).append(name)
+    return tuple(
+        Region(
+            tuple(names),
+            models[0] if len(models) == 1 else CompiledVariants(living(models)),
+            _traits.make(blocks[names[0]]),
+        )
+        for models, names in alike.items()
+    )
 
 
 class _Failures:
@@ -137,6 +161,15 @@ class _Failures:
         detail = " ".join(line.strip() for line in str(error).splitlines())
         self.faults.append(Fault(type(error).__name__, name, detail))
 
+    def spare(self, groups: list[_Group]) -> list[_Group]:
+        """Leave out the blocks that have failed in another form."""
+        failed = {fault.name for fault in self.faults}
+        left = [
+            _Group([s for s in group.sites if s.name not in failed], group.program)
+            for group in groups
+        ]
+        return [group for group in left if group.sites]
+
     def refuse(self) -> None:
         """Raise if there are any."""
         if self.faults:
@@ -148,6 +181,7 @@ def _sites(
     found: Mapping[str, nn.Module],
     calls: RegionCalls,
     dynamic: Mapping[str, Any],
+    max_forms: int,
     failures: _Failures,
 ) -> dict[tuple[Any, ...], list[_Site]]:
     """Put blocks together that look alike and are called in one form."""
@@ -155,61 +189,35 @@ def _sites(
     known: dict[str, None] = {}
     for name, block in found.items():
         kind = type(block).__name__
-        forms: dict[tuple[Any, ...], _Site] = {}
         examples = calls.calls(name) if name in calls.forms else []
-        for call in examples:
-            named = _arguments(block, call)
-            known |= dict.fromkeys(named)
-            ranges = {n: table for n, table in dynamic.items() if n in named}
-            try:
-                form = _form(named, ranges, kind)
-            except AotiError as error:
-                failures.add(name, error)
-                break
-            forms.setdefault(form, _Site(name, block, call, ranges))
+        named = [_forms.arguments(block, call) for call in examples]
+        known |= dict.fromkeys(n for arguments in named for n in arguments)
+        elsewhere = _forms.given(named)
+        forms: dict[tuple[Any, ...], _Site] = {}
+        try:
+            for call, arguments in zip(examples, named, strict=True):
+                ranges = _forms.ranges(arguments, dynamic, elsewhere)
+                form = _forms.form(arguments, ranges, kind)
+                forms.setdefault(form, _Site(name, block, call, ranges))
+        except AotiError as error:
+            failures.add(name, error)
+            continue
+        if not forms:
+            failures.add(name, NeverCalled(kind, "forward"))
+        elif len(forms) > max_forms:
+            spelt = " and ".join(str(s.call) for s in list(forms.values())[:3])
+            several = (
+                f"it is called in {len(forms)} forms, and max_forms is {max_forms}"
+            )
+            failures.add(name, NotExportable(kind, f"{several}: {spelt}, ..."))
         else:
-            if not forms:
-                failures.add(name, NeverCalled(kind, "forward"))
-            elif len(forms) > 1:
-                spelt = " and ".join(str(site.call) for site in forms.values())
-                several = f"it is called in {len(forms)} forms: {spelt}"
-                failures.add(name, NotExportable(kind, several))
-            else:
-                ((form, site),) = forms.items()
-                traits = {**_traits.make(block), **_traits.tensors(block)}
+            traits = {**_traits.make(block), **_traits.tensors(block)}
+            for form, site in forms.items():
                 alike.setdefault((*form, *traits.items()), []).append(site)
     for name in dynamic:
         if known and name not in known:
             raise UnknownArgument(name, tuple(known))
     return alike
-
-
-def _arguments(block: nn.Module, call: Call) -> dict[str, Any]:
-    """Name the arguments of a call that a block has taken, as `export` does."""
-    signature = inspect.signature(getattr(block, inner_method(block, "forward")))
-    bound = signature.bind(*call.args, **call.kwargs)
-    bound.apply_defaults()
-    return _tree.spread(signature, bound.arguments)
-
-
-def _form(
-    named: Mapping[str, Any], ranges: Mapping[str, Any], kind: str
-) -> tuple[Any, ...]:
-    """Tell the form of a call, with names for the sizes that a range admits."""
-    leaves, spec = pytree.tree_flatten(dict(named))
-    places = read_ranges(named, ranges)
-    form: list[Any] = [str(spec)]
-    for path, leaf in zip(argument_paths(named, kind), leaves, strict=True):
-        *rest, last = leaf_of(leaf)
-        if isinstance(leaf, torch.Tensor):
-            last = tuple(
-                (at.__name__, at.min, at.max)
-                if (at := places.get((path, dim))) and at.min <= size <= at.max
-                else size
-                for dim, size in enumerate(leaf.shape)
-            )
-        form.append((*rest, last))
-    return tuple(form)
 
 
 def _exported(sites: list[_Site], failures: _Failures) -> list[_Group]:
@@ -259,13 +267,13 @@ def _made(
 
 def _compiled(
     group: _Group, compiled: CompiledModel | AotiError, failures: _Failures
-) -> list[Region]:
-    """Hold the blocks of a group to its graph."""
+) -> dict[str, CompiledModel]:
+    """Hold the blocks of a group to its graph; give it to those that fit, by name."""
     if isinstance(compiled, AotiError):
         for site in group.sites:
             failures.add(site.name, compiled)
-        return []
-    names: list[str] = []
+        return {}
+    fitting: dict[str, CompiledModel] = {}
     for site in group.sites:
         offloaded = inner_method(site.block, "forward") != "forward"
         try:
@@ -273,7 +281,5 @@ def _compiled(
         except AotiError as error:
             failures.add(site.name, error)
         else:
-            names.append(site.name)
-    if not names:
-        return []
-    return [Region(tuple(names), compiled, _traits.make(group.sites[0].block))]
+            fitting[site.name] = compiled
+    return fitting

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aoti_ref import _archive, _blocks, _manifest, _traits
+from aoti_ref import _blocks, _bundle, _traits, _variants
 from aoti_ref._compile import CompiledModel, Part
-from aoti_ref._errors import BrokenPackage, FailedBlocks, Fault
+from aoti_ref._errors import FailedBlocks, Fault
 from aoti_ref._files import write_whole
 
 if TYPE_CHECKING:
@@ -16,16 +16,17 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-FORMAT = "aoti_ref.regions/2"
-_ROOT = "regions"
-_MANIFEST = "manifest.json"
+    from aoti_ref._peak import Peak
+    from aoti_ref._variants import CompiledVariants
+
+FORM = _bundle.Form("regions", "aoti_ref.regions/2")
 
 
 class Region(NamedTuple):
-    """One graph, the blocks that share it, and how those are made."""
+    """Blocks that share a graph, or one for each form of call, and their make."""
 
     names: tuple[str, ...]
-    compiled: CompiledModel
+    compiled: CompiledModel | CompiledVariants
     made: dict[str, str]
 
 
@@ -40,17 +41,21 @@ class CompiledRegions:
         wanted: The names that chose the blocks; None if nobody did.
         regions: The graphs and their blocks.
         eager: The blocks that were left eager, by name, and why.
+        peak: The memory that compiling took, beside what was there before, without
+            that of children (each graph tells its own); None if they were loaded.
     """
 
     module: str
     wanted: tuple[str, ...] | None
     regions: tuple[Region, ...]
     eager: dict[str, str]
+    peak: Peak | None = None
 
     def __repr__(self) -> str:
         blocks = sum(len(region.names) for region in self.regions)
         eager = f", {len(self.eager)} left eager" if self.eager else ""
-        graphs = f"{len(self.regions)} graphs for {blocks} blocks"
+        count = len({model for each in self.regions for model in each.compiled.models})
+        graphs = f"{count} graphs for {blocks} blocks"
         return f"CompiledRegions({self.module}, {graphs}{eager})"
 
     def parts(self, module: nn.Module) -> list[Part]:
@@ -82,13 +87,12 @@ class CompiledRegions:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write all graphs into the one file `path`, whole or not at all."""
-        members = {
-            _member(index): region.compiled.package.archive
-            for index, region in enumerate(self.regions)
-        }
-        sealed = {_MANIFEST: _manifest.seal(self.told(), members, FORMAT), **members}
-        named = {f"{_ROOT}/{name}": data for name, data in sealed.items()}
-        write_whole(path, _archive.write(named, compress=False))  # graphs are
+        write_whole(path, self.dump())
+
+    def dump(self) -> bytes:
+        """Give what `save` writes."""
+        graphs = [region.compiled.dump() for region in self.regions]
+        return _bundle.write(FORM, self.told(), graphs)
 
     def told(self) -> dict[str, Any]:
         """Say which blocks the graphs are for, in words that JSON has."""
@@ -100,22 +104,18 @@ class CompiledRegions:
         }
 
 
-def read(data: bytes, origin: str) -> CompiledModel | CompiledRegions:
-    """Read what `save` wrote into one file.
+def read(
+    data: bytes, origin: str
+) -> CompiledModel | CompiledVariants | CompiledRegions:
+    """Read what `save` wrote into one file: one graph, variants, or those of regions.
 
     Raises:
         BrokenPackage, WrongHost: As `load` says.
     """
-    if f"{_ROOT}/{_MANIFEST}" not in _archive.names(data, origin):
-        return CompiledModel(data, origin)
-    check = _manifest.sizes_first(_MANIFEST, origin, FORMAT)
-    members = _archive.read(data, origin, check=check)
-    inside = {name.partition("/")[2]: data for name, data in members.items()}
-    manifest = _manifest.unsealed(inside.pop(_MANIFEST), origin, FORMAT)
-    _manifest.hold(manifest, inside, origin)
-    return regions_of(
-        manifest, [inside.get(_member(i), b"") for i in range(len(inside))], origin
-    )
+    if not _bundle.holds(data, origin, FORM):
+        return _variants.read(data, origin)
+    manifest, graphs = _bundle.read(data, origin, FORM)
+    return regions_of(manifest, graphs, origin)
 
 
 def regions_of(
@@ -129,7 +129,7 @@ def regions_of(
     try:
         wanted = told["wanted"]
         regions = tuple(
-            Region(tuple(names), CompiledModel(graph, origin), made)
+            Region(tuple(names), _variants.read(graph, origin), made)
             for graph, (names, made) in zip(graphs, told["regions"], strict=True)
         )
         return CompiledRegions(
@@ -139,22 +139,14 @@ def regions_of(
             told["eager"],
         )
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        detail = f"{type(error).__name__}: {error}"
-        reason = f"its manifest is not as {FORMAT} has it ({detail})"
-        raise BrokenPackage(origin, reason) from error
-
-
-def _member(index: int) -> str:
-    return f"graphs/{index}.pt2"
+        raise _bundle.strange(origin, FORM, error) from error
 
 
 def _differences(
     name: str, wanted: dict[str, str], found: dict[str, str]
 ) -> list[Fault]:
     return [
-        Fault(
-            "made", f"{name}.{key}", f"wants {wanted.get(key)}, found {found.get(key)}"
-        )
+        Fault("made", name, f"{key}: wants {wanted.get(key)}, found {found.get(key)}")
         for key in {**wanted, **found}
         if wanted.get(key) != found.get(key)
     ]

@@ -61,9 +61,10 @@ def tensors(module: nn.Module) -> dict[str, str]:
                     continue
                 at = f"{name}.{key}".lstrip(".")
                 found[at] = f"{kind} {_tensor(tensor)}"
-                if tensor.layout is torch.strided and tensor.numel():
-                    place = tensor.untyped_storage().data_ptr(), str(tensor.device)
-                    shared.setdefault(place, []).append(at)
+                for steps, inner in inside(tensor):
+                    if inner.layout is torch.strided and inner.numel():
+                        place = inner.untyped_storage().data_ptr(), str(inner.device)
+                        shared.setdefault(place, []).append(".".join((at, *steps)))
     ties = [names for names in shared.values() if len(names) > 1]
     found["(shared)"] = repr(ties)
     return found
@@ -77,6 +78,36 @@ def plain(module: nn.Module) -> dict[str, Any]:
         for key, value in vars(part).items()
         if key not in TORCHS_OWN and is_plain(value)
     }
+
+
+def inside(
+    tensor: Any, way: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], torch.Tensor]]:
+    """Give the plain tensors within one, and the attributes that lead to each.
+
+    A plain one is in itself, by no attribute. The order is torch's own.
+    """
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        yield way, tensor
+        return
+    for name in flatten()[0]:
+        yield from inside(getattr(tensor, name), (*way, name))
+
+
+def spell_kind(tensor: torch.Tensor) -> str:
+    """Spell how a tensor is made that holds others: `Float8Tensor(block_size=[1, 8])`.
+
+    What its subclass says of itself beside those, such as how it multiplies.
+    """
+    name = type(tensor).__name__
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        return name
+    inner, context = flatten()
+    pairs = context.items() if isinstance(context, dict) else [("", context)]
+    parts = [f"{key}={_spell(value, {}, None)}" for key, value in pairs]
+    return f"{name}({', '.join([*inner, *parts])})"
 
 
 def _forward(part: nn.Module) -> Any:
@@ -144,7 +175,7 @@ def _function(
 def _tensor(tensor: torch.Tensor) -> str:
     what = spell(tensor.dtype, tensor.shape)
     strides = tensor.stride() if tensor.layout is torch.strided else tensor.layout
-    kind = type(tensor).__name__
+    kind = spell_kind(tensor)
     return f"{kind} {what} {strides} on {tensor.device.type}"
 
 

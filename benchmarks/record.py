@@ -35,7 +35,10 @@ def write(path: Path, name: str, figures: dict[str, Any]) -> None:
         "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "figures": figures,
     }
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    # Whole or not at all: whoever is killed while writing keeps what it wrote before.
+    fresh = path.with_name(f"{path.name}.new")
+    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(path)
 
 
 def _options() -> list[str]:

@@ -31,10 +31,11 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "package": ("save", "load"),  # on disk, without weights
     "labels": ("relabel",),  # packages that say what they were made for
     "restore": ("restore",),  # undo apply
-    "fp8": (),
+    "fp8": ("quantize",),  # linear layers, to FP8
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
-    "variants": (),
+    "variants": ("combine", "compile_variants"),  # several graphs of one module
     "kernels": (),
+    "peak": ("peaks",),  # what a compile took of memory is told
     "worker": ("worker",),  # run functions in short-lived forked processes
     "hub": (),
 }
@@ -184,6 +185,26 @@ class Restores(Adapter, Protocol):
         """Undo `apply`: the module runs its own Python again."""
 
 
+class Quantises(Adapter, Protocol):
+    """Capability `fp8`.
+
+    Modules whose weights torchao has quantised are exported, compiled and applied as
+    all others, whoever has called it.
+    """
+
+    def quantize(self, module: nn.Module, scheme: str) -> Mapping[str, str]:
+        """Quantise the linear layers of `module`, in place.
+
+        Args:
+            module: In bfloat16. Layers of every size are meant, small ones too.
+            scheme: `per_row` or `per_tensor`, for FP8 products with activations
+                that are quantised as they come; or `weight_only`.
+
+        Returns:
+            The linear layers that were left as they were, by name, and why.
+        """
+
+
 class Regional(Adapter, Protocol):
     """Capability `regional`.
 
@@ -199,6 +220,8 @@ class Regional(Adapter, Protocol):
         blocks: Sequence[str] | None = None,
         dynamic: Dynamic | None = None,
         leave_eager: bool = False,
+        jobs: int = 1,
+        progress: bool | Callable[[int, int, str], object] = False,
     ) -> Any:
         """Compile the repeated blocks of `module` as `run` calls them.
 
@@ -209,10 +232,31 @@ class Regional(Adapter, Protocol):
             dynamic: Ranges by names of the blocks' arguments; a block without an
                 argument of a name does without.
             leave_eager: Leave eager what cannot be compiled, instead of refusing.
+            jobs: How many graphs to compile at once.
+            progress: A bar; or it is called with graphs done, of all, and a name.
         """
 
     def eager_blocks(self, compiled: Any) -> Collection[str]:
         """Name the blocks that `compile_regions` has left eager."""
+
+
+class TellsPeaks(Adapter, Protocol):
+    """Capability `peak`."""
+
+    def peaks(self, compiled: Any) -> Mapping[str, int]:
+        """Tell the bytes that compiling took at most, by device ("cpu", "cuda")."""
+
+
+class Variants(Adapter, Protocol):
+    """Capability `variants`; every other verb takes what these return."""
+
+    def combine(self, models: Sequence[Any]) -> Any:
+        """Make one of compiled models: the first that takes a call answers it."""
+
+    def compile_variants(
+        self, module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+    ) -> Any:
+        """Compile `module` for each of `calls`, of which some may be of one form."""
 
 
 class Workers(Adapter, Protocol):
@@ -225,11 +269,7 @@ class Workers(Adapter, Protocol):
         duration_s: float | None = None,
         reuse: bool = False,
     ) -> Callable[..., Any]:
-        """Make `function`, perhaps of a generator, run in a forked child.
-
-        What it returns raises the implementation's own errors, as an applied
-        module does.
-        """
+        """Make `function`, perhaps a generator's, run in a forked child."""
 
 
 @dataclass(frozen=True)
@@ -279,8 +319,9 @@ def _short_names() -> dict[str, str]:
 
 def _not_found(name: str, error: Exception) -> str:
     known = sorted(_short_names())
-    close = get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = "".join(
+        f"; did you mean {c!r}?" for c in get_close_matches(name, known, n=1)
+    )
     return (
         f"adapter {name!r} cannot be imported ({type(error).__name__}: {error}){hint} "
         f"(short names: {', '.join(known) or 'none installed'}; "
@@ -301,8 +342,7 @@ def _check(name: str, found: Any) -> None:
             f"adapter {name!r}: capabilities must be a frozenset of names, "
             f"found {type(declared).__name__}"
         )
-    unknown = sorted(declared - set(CAPABILITIES))
-    if unknown:
+    if unknown := sorted(declared - set(CAPABILITIES)):
         raise BadAdapter(
             f"adapter {name!r} declares unknown capabilities: {', '.join(unknown)} "
             f"(known: {', '.join(CAPABILITIES)})"
@@ -311,6 +351,5 @@ def _check(name: str, found: Any) -> None:
         *CORE_VERBS,
         *(verb for c in sorted(declared) for verb in CAPABILITIES[c]),
     ]
-    missing = [verb for verb in wanted if not callable(getattr(found, verb, None))]
-    if missing:
+    if missing := [v for v in wanted if not callable(getattr(found, v, None))]:
         raise BadAdapter(f"adapter {name!r} lacks the verbs: {', '.join(missing)}")

@@ -17,11 +17,11 @@ from filelock import FileLock
 from torch.utils import _pytree as pytree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from torch import nn
 
-    from conformance.adapter import Adapter, Dynamic, Packages, Regional
+    from conformance.adapter import Adapter, Dynamic, Packages, Regional, Variants
 
 
 class PackageCache:
@@ -96,6 +96,19 @@ class PackageCache:
         recipe = {"regions": repr(sorted(choices.items()))}
         return self._made(make, self._key(module, call, recipe))
 
+    def variants(
+        self, module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+    ) -> Any:
+        """Give `module` compiled for all calls, from the cache where it has it."""
+        impl = cast("Variants", self.adapter)
+
+        def make() -> Any:
+            return impl.compile_variants(module, calls, dynamic=dynamic)
+
+        spelt = [_spell_call(call) for call in calls]
+        recipe = {"variants": repr(spelt), "dynamic": repr(dynamic)}
+        return self._made(make, self._key(module, calls[0], recipe))
+
     def _made(self, make: Callable[[], Any], key: str) -> Any:
         """Give what `make` makes, or has made for this key before."""
         if not self.adapter.info.cacheable:
@@ -148,10 +161,18 @@ def _weights(module: nn.Module) -> str:
     for name, child in module.named_modules():
         plain = {k: v for k, v in vars(child).items() if isinstance(v, torch.Tensor)}
         for key, tensor in {**child._parameters, **child._buffers, **plain}.items():
-            if tensor is not None:
-                raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            for part in _inside(tensor):
+                raw = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 digest.update(f"{name}.{key}".encode() + raw.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _inside(tensor: Any) -> list[torch.Tensor]:
+    """Give the plain tensors within one, itself if it is plain."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return [] if tensor is None else [tensor]
+    names = tensor.__tensor_flatten__()[0]
+    return [part for name in names for part in _inside(getattr(tensor, name))]
 
 
 def _kinds(module: nn.Module) -> list[type]:
@@ -197,4 +218,9 @@ def _spell_call(call: Any) -> str:
 
 
 def _spell(tensor: torch.Tensor) -> str:
-    return f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}"
+    spelt = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}"
+    if not hasattr(tensor, "__tensor_flatten__"):
+        return spelt
+    names, context = tensor.__tensor_flatten__()
+    inner = {name: _spell(getattr(tensor, name)) for name in names}
+    return f"{type(tensor).__name__} {spelt} {inner} {context}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conformance import device
+from conformance.spec import blocked
 from conformance.suite import SUITE
 
 if TYPE_CHECKING:
@@ -43,6 +44,32 @@ def seed(request: pytest.FixtureRequest) -> int:
 def on_the_cpu() -> None:
     """Keep this test's modules off the GPU, whatever `--aoti-device` says."""
     device.choose("cpu")  # the test has a process of its own
+
+
+@pytest.fixture
+def on_a_gpu() -> None:
+    """Leave what only a GPU can decide to `--aoti-device=cuda`."""
+    if not device.chosen().startswith("cuda"):
+        blocked("it needs a GPU: --aoti-device=cuda")
+
+
+@pytest.fixture
+def on_fp8(on_a_gpu: None) -> None:  # noqa: ARG001  # pytest asks for it by name
+    """Leave what takes products of FP8 to GPUs that have them."""
+    import torch  # not while tests are collected
+
+    found = torch.cuda.get_device_capability(device.chosen())
+    if found < (8, 9):
+        blocked("FP8 needs compute capability 8.9, found {}.{}".format(*found))
+
+
+@pytest.fixture
+def two_gpus(on_a_gpu: None) -> None:  # noqa: ARG001
+    """Leave what takes two GPUs to machines that have them."""
+    import torch
+
+    if torch.cuda.device_count() < 2:  # noqa: PLR2004
+        blocked("it needs two GPUs, and one is visible")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conformance.places import without_places
 from conformance.results import BrokenResults
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def write(
             "subject": found.case.subject,
             "perturbation": found.case.kind,
             "outcome": found.outcome,
-            "detail": found.detail[:_DETAIL_CHARACTERS],
+            "detail": without_places(found.detail)[:_DETAIL_CHARACTERS],
             "command": repeat(found.case),
         }
         for found in findings

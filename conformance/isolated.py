@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from conformance.fresh import Completed, Died, fresh_python
+from conformance.imports import keep_cuda_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,7 @@ def prepare_environment() -> None:
 def warm_up() -> None:
     """Import what the children will need, if torch is wanted at all; run nothing."""
     if "torch" in sys.modules:
+        keep_cuda_out()
         for name in _WARM:
             importlib.import_module(name)
     pipelines = sys.modules.get("conformance.pipelines")

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+import sys
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from conformance.adapter import Call
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 class Margin(NamedTuple):
@@ -63,10 +62,21 @@ def truth(module: nn.Module, call: Any) -> Any:
         module: Any floating dtype; it is left alone.
         call: Anything with `args` and `kwargs`.
     """
-    exact = copy.deepcopy(module).double()
+    exact = plain(copy.deepcopy(module)).double()
     wide = double(call)
     with torch.no_grad(), _Wide():
         return exact(*wide.args, **wide.kwargs)
+
+
+def plain(module: nn.Module) -> nn.Module:
+    """Put what torchao's weights stand for in their place."""
+    quantised = getattr(sys.modules.get("torchao.utils"), "TorchAOBaseTensor", ())
+    for part in module.modules():
+        for key, weight in [*part.named_parameters(recurse=False)]:
+            if isinstance(weight, quantised):
+                values: Any = weight.dequantize()
+                part.register_parameter(key, nn.Parameter(values, requires_grad=False))
+    return module
 
 
 class _Wide(TorchFunctionMode):

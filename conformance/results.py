@@ -13,6 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from conformance.places import without_places
 from conformance.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
@@ -130,8 +131,9 @@ class Writer:
         self._line({"kind": "plan", "clauses": run.clauses, "tests": tests})
 
     def result(self, result: Result) -> None:
-        """Write one result."""
-        self._line({"kind": "result", **asdict(result)})
+        """Write one result; its message names no folder of this machine."""
+        told = asdict(result) | {"message": without_places(result.message)}
+        self._line({"kind": "result", **told})
 
     def end(self, footer: dict[str, Any]) -> None:
         """Write the footer and close the file."""

@@ -99,6 +99,8 @@ def ran_compiled(module: nn.Module) -> Iterator[None]:
     entered: list[str] = []
 
     def watch(child: nn.Module, _args: Any) -> None:
+        if torch.compiler.is_compiling():
+            return  # torch.compile follows the Python of what it is about to replace
         if id(child) in children:
             entered.append(type(child).__name__)
 

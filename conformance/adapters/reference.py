@@ -13,7 +13,7 @@ from conformance.adapter import Dynamic, Info, Refused
 from conformance.adapters._ranges import dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from torch import nn
@@ -35,7 +35,18 @@ info = Info(
     cacheable=True,
 )
 capabilities = frozenset(
-    {"calls", "dynamic", "labels", "package", "regional", "restore", "worker"}
+    {
+        "calls",
+        "dynamic",
+        "fp8",
+        "labels",
+        "package",
+        "peak",
+        "regional",
+        "restore",
+        "variants",
+        "worker",
+    }
 )
 
 _FILE = "package.pt2"
@@ -74,6 +85,11 @@ def compile(exported: Any, *, options: dict[str, Any] | None = None) -> Any:
 @_refusals()
 def apply(compiled: Any, module: nn.Module) -> None:
     aoti_ref.apply(compiled, module)
+
+
+@_refusals()
+def quantize(module: nn.Module, scheme: str) -> dict[str, str]:
+    return aoti_ref.quantize(module, scheme, smallest=0).skipped
 
 
 @_refusals()
@@ -120,6 +136,8 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
+    jobs: int = 1,
+    progress: bool | Callable[[int, int, str], object] = False,
 ) -> Any:
     with aoti_ref.capture_regions(module, blocks) as calls:
         run()
@@ -128,12 +146,31 @@ def compile_regions(
         calls,
         dynamic=dims(dynamic),
         on_failure="eager" if leave_eager else "raise",
-        progress=False,
+        jobs=jobs,
+        progress=progress,
     )
 
 
 def eager_blocks(compiled: Any) -> Collection[str]:
     return list(compiled.eager)
+
+
+def peaks(compiled: Any) -> Mapping[str, int]:
+    return {"cpu": compiled.peak.host_bytes, "cuda": compiled.peak.device_bytes}
+
+
+@_refusals()
+def combine(models: Sequence[Any]) -> Any:
+    return aoti_ref.CompiledVariants(models)
+
+
+@_refusals()
+def compile_variants(
+    module: nn.Module, calls: Sequence[Any], *, dynamic: Dynamic | None = None
+) -> Any:
+    return aoti_ref.compile_variants(
+        module, calls, dynamic=dims(dynamic), progress=False
+    )
 
 
 def worker(

@@ -7,6 +7,7 @@ each class is compiled, and `aoti_blocks_load` gives all others the same graph.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import warnings
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters import _labels
 from conformance.adapters._ranges import table
+from conformance.adapters._torchao import torchao_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -58,7 +60,7 @@ info = Info(
     bakes_weights=True,
 )
 
-capabilities = frozenset({"dynamic", "labels", "package", "regional"})
+capabilities = frozenset({"dynamic", "fp8", "labels", "package", "regional"})
 
 relabel = _labels.relabel
 
@@ -141,6 +143,14 @@ def capture(module: nn.Module, method: str = "forward") -> Any:
 
 
 @_refusals()
+def quantize(module: nn.Module, scheme: str) -> dict[str, str]:
+    """Call torchao, as the published recipe does; it says nothing of what it leaves."""
+    quantization = importlib.import_module("torchao.quantization")
+    quantization.quantize_(module, torchao_config(scheme))
+    return {}
+
+
+@_refusals()
 def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> Any:
     return torch.export.export(
         module,
@@ -189,6 +199,8 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
+    jobs: int = 1,
+    progress: bool | Callable[[int, int, str], object] = False,
 ) -> Blocks:
     if blocks is not None:
         raise Unsupported(
@@ -196,6 +208,8 @@ def compile_regions(
         )
     if leave_eager:
         raise Unsupported("aoti_blocks_load leaves nothing eager on request")
+    if jobs > 1 or progress:
+        raise Unsupported("spaces compiles one graph at a time, and tells nothing")
     archives: dict[str, bytes] = {}
     names: Any = module._repeated_blocks
     for name in names:

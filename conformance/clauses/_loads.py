@@ -9,8 +9,10 @@ from typing import Any, cast
 import torch
 
 from conformance.adapter import Packages, load
+from conformance.clauses import _variants
 from conformance.clauses._regions import ran_compiled_blocks
-from conformance.models import applying, blocks, regions
+from conformance.models import applying, blocks, quantised, regions
+from conformance.workbench import ran_compiled
 
 
 def answer(adapter: str, folder: str, seed: int) -> list[Any]:
@@ -57,4 +59,29 @@ def called_blocks(module: torch.nn.Module, seed: int) -> list[Any]:
     """Call a Twofold; the answer as lists, which JSON can say."""
     with torch.no_grad():
         result: list[Any] = module(**regions.call(seed=seed).kwargs).tolist()
+    return result
+
+
+def answers_of_variants(adapter: str, folder: str, seed: int) -> list[Any]:
+    """Load the variants in `folder`, apply them to a Mixed, and call each of them."""
+    torch.set_num_threads(1)
+    impl = cast("Packages", load(adapter))
+    module = _variants.mixed(seed)
+    impl.apply(impl.load(Path(folder)), module)
+    with ran_compiled(module):
+        return _variants.answers(module, seed)
+
+
+# bfloat16 has eight bits, and compiled code rounds in other places.
+NEAR = 2**-6
+
+
+def answer_of_quantised(adapter: str, folder: str, seed: int) -> list[Any]:
+    """Load the package in `folder`, apply it to a quantised Mlp, and call it."""
+    torch.set_num_threads(1)
+    impl = cast("Packages", load(adapter))
+    module = quantised.quantised(quantised.Mlp, seed)
+    impl.apply(impl.load(Path(folder)), module)
+    with torch.no_grad(), ran_compiled(module):
+        result: list[Any] = module(*quantised.call().args).float().tolist()
     return result

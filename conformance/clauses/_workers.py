@@ -15,8 +15,8 @@ from unittest.mock import patch
 import torch
 
 from conformance import gauges
-from conformance.adapter import Packages, load
-from conformance.models import applying, blocks
+from conformance.adapter import load
+from conformance.models import applying, blocks, quantised
 from conformance.workbench import ran_compiled
 
 if TYPE_CHECKING:
@@ -152,8 +152,18 @@ def files(folder: Path) -> set[str]:
     return {str(path) for path in folder.rglob("*")}
 
 
-def starts_of_cuda(adapter: str, folder: str, seed: int) -> dict[str, Any]:
+def starts_of_cuda(adapter: str, folder: str, seed: int) -> Any:
     """Do all that a parent does, in a fresh process; say what would start CUDA."""
+
+    def all_of_it(impl: Any) -> None:
+        module = blocks.seeded(applying.Noisy, seed)
+        impl.export(module, applying.kinds_call())
+        impl.apply(impl.load(Path(folder)), module)
+
+    return _starts(adapter, all_of_it)
+
+
+def _starts(adapter: str, what: Callable[[Any], None]) -> dict[str, Any]:
     asked: list[str] = []
 
     def recording(name: str) -> Callable[..., None]:
@@ -163,16 +173,23 @@ def starts_of_cuda(adapter: str, folder: str, seed: int) -> dict[str, Any]:
         patch.object(torch.cuda, "_lazy_init", recording("_lazy_init")),
         patch.object(torch._C, "_cuda_init", recording("_cuda_init"), create=True),
     ):
-        impl: Any = load(adapter)
-        module = blocks.seeded(applying.Noisy, seed)
-        impl.export(module, applying.kinds_call())
-        packages: Packages = impl
-        impl.apply(packages.load(Path(folder)), module)
+        what(load(adapter))
     return {
         "asked": asked,
         "started": bool(torch.cuda._initialized),
         "driver": gauges.cuda_driver_started(),
     }
+
+
+def starts_of_cuda_when_quantised(adapter: str, seed: int) -> Any:
+    """Quantise and export in a fresh process; say what would start CUDA."""
+
+    def all_of_it(impl: Any) -> None:
+        module = quantised.plain(quantised.Mlp, seed)
+        impl.quantize(module, "weight_only")
+        impl.export(module, quantised.call())
+
+    return _starts(adapter, all_of_it)
 
 
 def answered_in_a_spawned_process(module: nn.Module, seed: int, path: str) -> None:

@@ -49,6 +49,20 @@ def test_a_result_keeps_its_structure(impl: Workers) -> None:
 
 
 @clause("PRC-07")
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.uint16], ids=str
+)
+def test_a_result_may_have_a_new_dtype(impl: Workers, dtype: torch.dtype) -> None:
+    def paint() -> torch.Tensor:
+        return torch.arange(48, dtype=torch.uint8).view(dtype)
+
+    result, wanted = impl.worker(paint)(), paint()
+
+    assert result.dtype is dtype
+    assert torch.equal(result.view(torch.uint8), wanted.view(torch.uint8))
+
+
+@clause("PRC-07")
 def test_a_result_keeps_what_shares_memory(impl: Workers) -> None:
     def paint() -> jobs.Pictures:
         rows = torch.zeros(3, 4)

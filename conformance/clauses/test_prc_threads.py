@@ -229,6 +229,7 @@ def test_two_threads_restore(impl: Restores, compiled: Any, twins: Pair) -> None
 
 
 @clause("PRC-31")
+@pytest.mark.usefixtures("on_the_cpu")  # a fork survives no CUDA
 def test_a_fork_amid_first_calls_does_not_hang(
     impl: Adapter, compiled: Any, twins: Pair
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_fork_amid_first_calls_does_not_hang(
 def test_threads_that_end_leave_nothing(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:
+    _memory.compiled_tied(cache, seed)  # compilers have libraries too
     mapped = gauges.libraries()
     module = _memory.tied(impl, cache, seed)
     jobs = [partial(module, *memory.tied_call(seed=n).args) for n in range(30)]

@@ -27,6 +27,7 @@ from rich.table import Table
 import conformance.clauses
 import conformance.meta.mutants
 from conformance import isolated, results, spec
+from conformance.imports import keep_cuda_out
 from conformance.meta.mutants._make import Mutant
 
 # Outcomes that find a mutant out. An `error` may be the mutant's own clumsiness.
@@ -43,6 +44,19 @@ class Verdict(NamedTuple):
     killed: bool
     by: str
     seconds: float
+    undecided: bool = False  # this machine lacks what its tests need
+
+    @property
+    def survived(self) -> bool:
+        """Whether its clause has let it pass."""
+        return not self.killed and not self.undecided
+
+    @property
+    def word(self) -> str:
+        """Say it in a word."""
+        if self.undecided:
+            return "blocked"
+        return "killed" if self.killed else "SURVIVED"
 
 
 def mutants() -> dict[str, Mutant]:
@@ -63,7 +77,7 @@ def unguarded(found: dict[str, Mutant]) -> list[str]:
     return [name for name in spec.catalogue() if name not in broken]
 
 
-def hunt(path: str, clause: str, cache: str) -> Verdict:
+def hunt(path: str, clause: str, cache: str, device: str = "cpu") -> Verdict:
     """Run the tests of `clause` on the mutant at `path`, in a child."""
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
@@ -73,7 +87,7 @@ def hunt(path: str, clause: str, cache: str) -> Verdict:
             with (Path(folder) / "output").open("w") as output:
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
-                return int(pytest.main(_arguments(path, clause, cache, report)))
+                return int(pytest.main(_arguments(path, clause, cache, device, report)))
 
         ending = isolated.run_forked(run, deadline_s=1200)
         name = path.rpartition(":")[2]
@@ -90,7 +104,8 @@ def hunt(path: str, clause: str, cache: str) -> Verdict:
     ]
     by = killers[0].id.rpartition("::")[2] if killers else _told(ran)
     seconds = time.monotonic() - began
-    return Verdict(name, clause, bool(killers), by, seconds)
+    undecided = bool(ran) and all(result.outcome == "blocked" for result in ran)
+    return Verdict(name, clause, bool(killers), by, seconds, undecided=undecided)
 
 
 def _complaint(output: str) -> str:
@@ -107,7 +122,9 @@ def _told(ran: list[results.Result]) -> str:
     return f"survived ({', '.join(outcomes) or 'no test ran'}){why}"
 
 
-def _arguments(path: str, clause: str, cache: str, report: Path) -> list[str]:
+def _arguments(
+    path: str, clause: str, cache: str, device: str, report: Path
+) -> list[str]:
     return [
         "-q",
         *("-p", "no:cacheprovider"),
@@ -120,6 +137,7 @@ def _arguments(path: str, clause: str, cache: str, report: Path) -> list[str]:
         f"--aoti-impl={path}",
         f"--aoti-clause={clause}",
         f"--aoti-cache={cache}",
+        f"--aoti-device={device}",
         f"--aoti-report={report}",
         str(Path(conformance.clauses.__path__[0])),
     ]
@@ -138,9 +156,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
     home = Path("~/.cache/aoti-conformance").expanduser()
     parser.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
+    parser.add_argument("--device", default="cpu", help="where modules live")
     parser.add_argument("mutants", nargs="*", help="names; all of them by default")
     options = parser.parse_args(arguments)
     isolated.prepare_environment()
+    keep_cuda_out()
     found = mutants()
     wanted = {
         path: entry
@@ -153,7 +173,8 @@ def main(arguments: list[str] | None = None) -> int:
     isolated.warm_up()
     with ThreadPoolExecutor(options.j) as pool:
         jobs = [
-            pool.submit(hunt, p, m.clause, options.cache) for p, m in wanted.items()
+            pool.submit(hunt, p, m.clause, options.cache, options.device)
+            for p, m in wanted.items()
         ]
         verdicts = []
         for job in jobs:
@@ -162,24 +183,26 @@ def main(arguments: list[str] | None = None) -> int:
                 _tell(verdicts[-1])
     missing = [] if options.mutants else unguarded(found)
     _print(verdicts, missing)
-    return int(bool(missing) or not all(verdict.killed for verdict in verdicts))
+    return int(bool(missing) or any(verdict.survived for verdict in verdicts))
 
 
 def _tell(verdict: Verdict) -> None:
-    word = "killed  " if verdict.killed else "SURVIVED"
-    print(f"{word} {verdict.mutant}  {verdict.by}", file=sys.stderr, flush=True)
+    print(
+        f"{verdict.word:<8} {verdict.mutant}  {verdict.by}", file=sys.stderr, flush=True
+    )
 
 
 def _print(verdicts: list[Verdict], missing: list[str]) -> None:
     table = Table("mutant", "clause", "verdict", "by", "seconds", title="kill table")
     for verdict in sorted(verdicts, key=lambda v: (v.killed, v.mutant)):
-        word = "killed" if verdict.killed else "SURVIVED"
-        row = verdict.mutant, verdict.clause, word, verdict.by
+        row = verdict.mutant, verdict.clause, verdict.word, verdict.by
         table.add_row(*row, f"{verdict.seconds:.1f}")
     console = Console(width=140)
     console.print(table)
-    survivors = sum(not verdict.killed for verdict in verdicts)
-    console.print(f"{len(verdicts)} mutants, {survivors} survivors")
+    survivors = sum(verdict.survived for verdict in verdicts)
+    undecided = sum(verdict.undecided for verdict in verdicts)
+    blocked = f", {undecided} that this machine cannot decide" if undecided else ""
+    console.print(f"{len(verdicts)} mutants, {survivors} survivors{blocked}")
     for name in missing:
         console.print(f"{name}: no mutant breaks it")
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import sysconfig
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,11 +16,10 @@ from click.testing import CliRunner
 from conformance import board
 from conformance.cli import main
 from conformance.isolated import Died, fresh_python, run_forked
+from conformance.places import without_places
 from conformance.results import BrokenResults, Result, Run, Writer, read
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conformance.meta.conftest import Stage
 
 HEADER: dict[str, Any] = {
@@ -296,3 +298,40 @@ def test_fresh_python_that_dies_says_how(code: str, how: str) -> None:
         fresh_python(code, timeout_s=1)
 
     assert caught.value.how == how
+
+
+@pytest.mark.parametrize(
+    ("folder", "written"),
+    [
+        (sysconfig.get_paths()["purelib"], ""),
+        (sysconfig.get_paths()["stdlib"], ""),
+        (tempfile.gettempdir(), "$TMPDIR/"),
+        (str(Path.home()), "~/"),
+        (str(Path.cwd()), ""),
+    ],
+)
+def test_results_name_no_folder_of_this_machine(
+    tmp_path: Path, folder: str, written: str
+) -> None:
+    message = f'OSError: "{folder}/torch/hub.py" and {folder}/more, not x{folder}/y'
+    found = replace(ONE, outcome="fail", message=message)
+    run = replace(small_run("fail"), results=[found], plan={ONE.id: "CAP-01"})
+
+    (result,) = read(write(tmp_path / "results.jsonl", run)).results
+
+    wanted = f'OSError: "{written}torch/hub.py" and {written}more, not x{folder}/y'
+    assert result.message == wanted
+
+
+@pytest.mark.parametrize(
+    ("path", "written"),
+    [
+        ("/some/cache/of/somebody/package.so", ".../package.so"),
+        ("/proc/self/fd/7", "/proc/self/fd/7"),
+        ("/short/one", "/short/one"),
+        ("a/relative/path/of/four", "a/relative/path/of/four"),
+        ("https://example.org/a/b/c", "https://example.org/a/b/c"),
+    ],
+)
+def test_of_a_long_path_the_name_is_left(path: str, written: str) -> None:
+    assert without_places(f"{path}: gone") == f"{written}: gone"

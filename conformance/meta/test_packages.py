@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import aoti_ref
-from aoti_ref import _archive, _compile, _elf, _manifest, _package
+from aoti_ref import _archive, _elf, _manifest, _package, _program
 from conformance import isolated
 from conformance.adapters import reference
 from conformance.cache import PackageCache
@@ -84,7 +84,7 @@ def test_field_that_is_none_is_named(
 
 def test_sources_are_kept_on_request(archive: bytes, tmp_path: Path) -> None:
     call = aoti_ref.Call((), blocks.call().kwargs)
-    described, _ = _compile.describe_program(
+    _, described, _ = _program.describe_program(
         aoti_ref.export(blocks.seeded(blocks.Stack), call)
     )
     libraries = [d for d in _archive.read(archive, "").values() if _elf.is_library(d)]

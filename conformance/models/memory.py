@@ -5,11 +5,15 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from conformance import device
 from conformance.adapter import Call
 from conformance.models.blocks import normal
+from conformance.models.regions import Cell, Row
 
 SIDE = 2048
 TIED_BYTES = 4 * SIDE * SIDE
+HEAVY_WIDTH = 4096
+HEAVY_BYTES = 4 * HEAVY_WIDTH * HEAVY_WIDTH
 
 
 class Tied(nn.Module):
@@ -47,6 +51,16 @@ class Bare(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         result: torch.Tensor = self.proj(x)
         return result
+
+
+def heavy_row() -> Row:
+    """Make a row of twelve blocks of 64 MiB each; to draw them would take seconds."""
+    with torch.device("meta"):
+        row = Row(*(Cell(HEAVY_WIDTH) for _ in range(12)), called=12)
+    row.to_empty(device=device.chosen()).eval().requires_grad_(requires_grad=False)
+    for parameter in row.parameters():
+        parameter.fill_(1e-3)
+    return row
 
 
 def tied_call(rows: int = 2, seed: int = 0) -> Call:

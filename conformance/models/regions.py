@@ -183,6 +183,11 @@ def tabled() -> Row:
     return Row(Tabled(), Tabled(), repeated=("Tabled",))
 
 
+def uphill() -> Row:
+    """Make a row of three that need two graphs."""
+    return Row(Cell(), Cell(slope=0.9), Cell())
+
+
 def call(tokens: int = 6, seed: int = 0, **others: Any) -> Call:
     """Draw a call of any of these models."""
     x = normal(2, tokens, WIDTH, seed=seed + 1)

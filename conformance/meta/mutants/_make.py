@@ -9,7 +9,14 @@ from conformance.adapter import Variant
 from conformance.adapters import reference
 
 # Verbs that decide what a package holds: a mutant of them needs its own cache.
-_COMPILING = {"export", "compile", "compile_regions", "save", "load"}
+_COMPILING = {
+    "export",
+    "compile",
+    "compile_regions",
+    "compile_variants",
+    "save",
+    "load",
+}
 
 
 @dataclass(frozen=True)

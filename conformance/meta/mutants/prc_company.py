@@ -48,6 +48,11 @@ def _rebuilt(change: Any) -> Any:
     return around_calls(lambda job, args, kwargs: through(job(*args, **kwargs)))
 
 
+def _known_dtypes_only(tensor: torch.Tensor) -> torch.Tensor:
+    new = tensor.is_floating_point() and tensor.dtype.itemsize == 1
+    return tensor.float() if new else tensor
+
+
 def _in_a_segment(tensor: torch.Tensor) -> torch.Tensor:
     path = tempfile.mkstemp(prefix="torch_", dir="/dev/shm")[1]
     # Out of reach of the harness, which kills this test's processes: it tidies up.
@@ -63,6 +68,7 @@ def _rounded(tensor: torch.Tensor) -> torch.Tensor:
 PRC_07_apart = mutant("PRC-07", worker=_rebuilt(lambda t: t.clone()))
 PRC_07_strides = mutant("PRC-07", worker=_rebuilt(lambda t: t.contiguous()))
 PRC_07_values = mutant("PRC-07", worker=_rebuilt(_rounded))
+PRC_07_new_dtypes = mutant("PRC-07", worker=_rebuilt(_known_dtypes_only))
 PRC_07_segments = mutant("PRC-07", worker=_rebuilt(_in_a_segment))
 
 

@@ -1,0 +1,11 @@
+"""LTX-Video at full size, row by row; `--tiny` runs the same rows on a tiny one.
+
+python -m benchmarks.ltx [--tiny] [--rows a,b] [--output FILE]
+"""
+
+from benchmarks.full.run import command
+
+main = command("ltx")
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Chapter QNT: what quantising does to a module."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+import torch._inductor.config
+
+from conformance.clauses._applied import attributes, identities, unless_refused
+from conformance.models import quantised
+from conformance.spec import clause
+from conformance.workbench import Pair, assert_agrees, built, refuses
+
+if TYPE_CHECKING:
+    from conformance.adapter import Quantises
+
+
+@clause("QNT-02")
+@pytest.mark.parametrize(
+    "make", [quantised.Mlp, quantised.Tower], ids=lambda m: m.__name__
+)
+def test_every_layer_is_quantised_or_named(
+    impl: Quantises, make: type[torch.nn.Module], seed: int
+) -> None:
+    module = quantised.plain(make, seed)
+    before = {n: layer.weight for n, layer in quantised.layers(module).items()}
+
+    left = impl.quantize(module, "weight_only")
+
+    after = {n: layer.weight for n, layer in quantised.layers(module).items()}
+    same = {name for name, weight in after.items() if weight is before[name]}
+    assert same == set(left)
+    assert all(left.values())
+    assert {name.rpartition(".")[2] for name in same} <= {*quantised.ODD, "head"}
+    for name in after.keys() - same:
+        inner = [t for _, t in quantised.inside(after[name])]
+        assert torch.float8_e4m3fn in {tensor.dtype for tensor in inner}
+        assert sum(t.nbytes for t in inner) <= 0.6 * before[name].nbytes
+
+
+@clause("QNT-02")
+def test_quantised_values_are_the_weights(impl: Quantises, seed: int) -> None:
+    module = quantised.plain(quantised.Mlp, seed)
+    wanted = copy.deepcopy(module)
+
+    impl.quantize(module, "weight_only")
+
+    for name in quantised.EVEN:
+        found, weight = (m.get_parameter(f"{name}.weight") for m in (module, wanted))
+        values = found.dequantize()
+        noise = (values - weight).float().square().mean(-1)
+        signal = weight.float().square().mean(-1)
+        assert (signal / noise).min() > 10**2.5  # 25 dB in every row
+
+
+@clause("QNT-03")
+@pytest.mark.usefixtures("on_the_cpu")
+@pytest.mark.parametrize("scheme", ["per_row", "per_tensor"])
+def test_a_cpu_is_refused_for_products_of_fp8(
+    impl: Quantises, scheme: str, seed: int
+) -> None:
+    module = quantised.plain(quantised.Mlp, seed)
+    before, call = identities(module), quantised.call()
+    answer = module(*call.args)
+
+    with refuses() as refusal:
+        impl.quantize(module, scheme)
+
+    words = str(refusal).lower()
+    assert any(word in words for word in ("cpu", "cuda", "gpu", "capability"))
+    assert identities(module) == before
+    assert torch.equal(module(*call.args), answer)
+
+
+@clause("QNT-04")
+def test_quantising_changes_no_configuration(impl: Quantises, seed: int) -> None:
+    module = quantised.plain(quantised.Mlp, seed)
+    config: object = torch._inductor.config
+    before = torch._inductor.config.get_config_copy(), attributes(module)
+
+    impl.quantize(module, "weight_only")
+
+    after = torch._inductor.config.get_config_copy(), attributes(module)
+    changed = {key for key in before[0] if before[0][key] != after[0][key]}
+    assert (changed, after[1]) == (set(), before[1])
+    assert config is not None
+
+
+@clause("QNT-17")
+def test_quantising_again_changes_nothing(impl: Quantises, seed: int) -> None:
+    module = quantised.quantised(quantised.Mlp, seed)
+    weights = [module.get_parameter(f"{name}.weight") for name in quantised.EVEN]
+    values = [weight.dequantize() for weight in weights]
+
+    unless_refused(lambda: impl.quantize(module, "weight_only"))
+
+    again = [module.get_parameter(f"{name}.weight") for name in quantised.EVEN]
+    assert all(
+        torch.equal(a.dequantize(), v) for a, v in zip(again, values, strict=True)
+    )
+    assert [quantised.stored_bytes(a) for a in again] == [
+        quantised.stored_bytes(w) for w in weights
+    ]
+
+
+@clause("QNT-18")
+def test_ties_outlast_quantising(impl: Quantises, seed: int) -> None:
+    module = quantised.plain(quantised.Twin, seed)
+    limit = module.get_parameter("first.weight").nbytes
+
+    impl.quantize(module, "weight_only")
+
+    held = {
+        tensor.data_ptr(): tensor.nbytes
+        for layer in quantised.layers(module).values()
+        for _, tensor in quantised.inside(layer.weight)
+    }
+    assert sum(held.values()) <= limit
+    twins: Pair = built(impl, module, quantised.call())
+    assert_agrees(twins, quantised.call(seed=1))

@@ -1,0 +1,113 @@
+"""Chapter RUN: what only a GPU can decide of calls."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from conformance import device
+from conformance.clauses._applied import unless_refused
+from conformance.models import blocks
+from conformance.spec import clause
+from conformance.workbench import Pair, assert_equal_or_refused, pair
+
+if TYPE_CHECKING:
+    from conformance.adapter import Adapter
+    from conformance.cache import PackageCache
+
+pytestmark = pytest.mark.usefixtures("on_a_gpu")
+
+CYCLES = 100_000_000  # about 50 ms
+assert_near = partial(torch.testing.assert_close, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def twins(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    """Give a pair that was called."""
+    made = pair(impl, cache, blocks.seeded(blocks.Stack, seed), blocks.call())
+    with torch.no_grad():
+        made.applied(**blocks.call().kwargs)
+        made.eager(**blocks.call().kwargs)
+    return made
+
+
+@clause("RUN-43")
+def test_a_call_runs_on_the_callers_stream(twins: Pair, seed: int) -> None:
+    wanted = blocks.hidden_states(seed=seed)
+    given = torch.full_like(wanted, float("nan"))
+    torch.cuda.synchronize()
+
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    with torch.no_grad(), torch.cuda.stream(side):
+        torch.cuda._sleep(CYCLES)  # type: ignore[no-untyped-call]
+        given.copy_(wanted)
+        answer = twins.applied(hidden_states=given)
+        busy = not side.query()
+    side.synchronize()
+
+    assert busy, "the call has waited for the stream"
+    with torch.no_grad():
+        expected = twins.eager(hidden_states=wanted)
+    assert_near(answer, expected)
+
+
+@clause("RUN-44")
+def test_a_captured_call_replays_rightly_or_is_refused(twins: Pair, seed: int) -> None:
+    given = blocks.hidden_states(seed=seed)
+    other = blocks.hidden_states(seed=seed + 1)
+    graph = torch.cuda.CUDAGraph()
+
+    def capture() -> torch.Tensor:
+        with torch.no_grad(), torch.cuda.graph(graph):
+            result: torch.Tensor = twins.applied(hidden_states=given)
+        return result
+
+    for answer in unless_refused(capture):
+        given.copy_(other)
+        graph.replay()
+        torch.cuda.synchronize()
+        with torch.no_grad():
+            assert_near(answer, twins.eager(hidden_states=other))
+
+
+@clause("RUN-45")
+@pytest.mark.parametrize("name", ["hidden_states", "scale"])
+def test_tensors_on_the_cpu_are_right_or_refused(
+    twins: Pair, name: str, seed: int
+) -> None:
+    kwargs = blocks.call(seed=seed).kwargs
+    there = {"hidden_states": kwargs["hidden_states"].cpu(), "scale": torch.tensor(1.0)}
+
+    given = {**kwargs, name: there[name]}
+    assert_equal_or_refused(twins, blocks.call()._replace(kwargs=given))
+
+
+@pytest.fixture
+def second(impl: Adapter, cache: PackageCache, seed: int, two_gpus: None) -> Pair:
+    """Give a pair on the second GPU, where the first is the current one."""
+    module = blocks.seeded(blocks.Stack, seed)
+    compiled = cache.compiled(module, blocks.call())
+    there = [blocks.seeded(blocks.Stack, seed).to("cuda:1") for _ in range(2)]
+    torch.cuda.set_device(0)
+    impl.apply(compiled, there[1])
+    return Pair(*there)
+
+
+@clause("PRC-33")
+def test_the_current_gpu_stays(second: Pair, seed: int) -> None:
+    given = blocks.hidden_states(seed=seed).to("cuda:1")
+
+    with torch.no_grad():
+        for answer in unless_refused(partial(second.applied, hidden_states=given)):
+            assert answer.device == given.device
+            assert_near(answer, second.eager(hidden_states=given))
+    assert torch.cuda.current_device() == 0
+
+
+@clause("PRC-34")
+def test_arguments_on_another_gpu_are_right_or_refused(second: Pair) -> None:
+    assert device.chosen().startswith("cuda")
+    assert_equal_or_refused(second, blocks.call())
