@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _tree
+from aoti_ref import _kernels, _tree
 from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._compile import CompiledModel, Part
@@ -64,6 +64,9 @@ def apply(
         FailedBlocks: One of these is the matter with blocks, all of them named; or
             the module has other blocks than those that were compiled.
         NoBlocks: It has no blocks, and the graphs are for blocks.
+        MissingOperators, OtherKernel, UnusableKernel: The kernels that the graph was
+            compiled with are not here, and not where `kernels` finds them; a call
+            raises them too, where the module was unpickled.
     """
     if not isinstance(compiled, (CompiledModel, CompiledRegions)):
         message = f"compiled must be a CompiledModel, found {type(compiled).__name__}"
@@ -241,21 +244,25 @@ class AppliedModel:
         """Hold a module to the package, without loading it.
 
         Raises:
-            WeightMismatch, BadCall: As `apply` says.
+            WeightMismatch, BadCall, MissingOperators, OtherKernel: As `apply` says.
         """
         unknown = self._check.unknown_arguments()
         if unknown:
             detail = f"{self._inner} does not take it"
             faults = tuple(Fault("argument", name, detail) for name in unknown)
             raise BadCall(type(module).__name__, faults)
+        package = self.compiled.package
+        _kernels.provide(type(module).__name__, package.ops, package.kernels)
         offloaded = self._inner == "_old_forward"
-        fitted(self.compiled.package, module, offloaded=offloaded)
+        fitted(package, module, offloaded=offloaded)
 
     def _bind(self, module: nn.Module) -> Binding:
         """Bind to the tensors that hang on the module now, one thread for all."""
         with self._lock:
             if self._binding is None or not self._binding.holds(module):
                 package = self.compiled.package
+                # Where this was unpickled, nobody has loaded them yet.
+                _kernels.provide(self._check.module, package.ops, package.kernels)
                 self._binding = Binding(package, module, self._layout)
             return self._binding
 

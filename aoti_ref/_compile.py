@@ -10,7 +10,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _contract, _derive, _inductor, _package
+from aoti_ref import _contract, _derive, _inductor, _kernels, _operators, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import nn
+
+    from aoti_ref._source import Source
 
 _SAYS_WHERE = torch.ops.aten._assert_tensor_metadata.default
 
@@ -31,8 +33,11 @@ class CompiledModel:
     module that it was applied to is called.
     """
 
-    def __init__(self, archive: bytes, origin: str = "package") -> None:
+    def __init__(
+        self, archive: bytes, origin: str = "package", source: Source | None = None
+    ) -> None:
         self.package = _package.Package(archive, origin)
+        self.source = source  # on the Hub, if it is from there
 
     def __repr__(self) -> str:
         contract = self.package.contract
@@ -40,7 +45,7 @@ class CompiledModel:
         return f"CompiledModel({contract.module}, {self.package.device}, {kib} KiB)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledModel, (self.package.archive,)
+        return CompiledModel, (self.package.archive, "package", self.source)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
         return self  # it never changes
@@ -106,6 +111,7 @@ def compile(  # used qualified, as re.compile is
         raise NotCompilable(name, f"{where}, and the graph on {device}; move it first")
     for constant in away:
         _move(graph, constant, device)
+    ops = _operators.custom(program)
     # In the compiler's cache another process may be writing files of these names.
     with Folder() as folder:
         merged[_inductor.OUTPUT] = str(folder)
@@ -126,6 +132,8 @@ def compile(  # used qualified, as re.compile is
             program.graph_module.meta.get(_contract.VALUES, {}),
             program.graph_module.meta.get(_contract.PLACES, {}),
             device,
+            ops,
+            _kernels.behind(ops),
         )
     return CompiledModel(archive)
 

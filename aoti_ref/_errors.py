@@ -20,7 +20,8 @@
     ├── NotApplied              restore: there is nothing to undo
     ├── BadCall                 call: it breaks the contract
     ├── BadResult               call: compiled code returned what it did not promise
-    └── those of `gpu_task`     in _task_errors.py
+    ├── those of `gpu_task`     in _task_errors.py
+    └── those of the Hub        in _hub_errors.py, with those of kernels
 
 An error's `args` are its facts and `str` is its sentence, so errors pickle and
 nobody needs to parse text.

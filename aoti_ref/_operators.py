@@ -51,6 +51,17 @@ def broken_promises(program: ExportedProgram, leaves: list[Any]) -> str:
     return watch.broken
 
 
+def custom(program: ExportedProgram) -> list[str]:
+    """Name the operators of a graph that are not torch's own, as `space::name`."""
+    graphs = (
+        part
+        for part in program.graph_module.modules()
+        if isinstance(part, torch.fx.GraphModule)
+    )
+    nodes = (node for graph in graphs for node in graph.graph.nodes)
+    return sorted({n.target.name().partition(".")[0] for n in nodes if _is_custom(n)})
+
+
 class _Watch(torch.fx.Interpreter):
     """Runs a graph and compares what custom operators return with their fakes."""
 

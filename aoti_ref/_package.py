@@ -26,6 +26,7 @@ from aoti_ref._contract import (
     ValueSpec,
 )
 from aoti_ref._errors import BrokenPackage
+from aoti_ref._kernels import Kernel
 from aoti_ref._weights import Constant
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def build(
     values: Mapping[str, Any],
     places: Mapping[str, _containers.Place],
     device: str,
+    ops: Sequence[str] = (),
+    kernels: Sequence[Kernel] = (),
 ) -> bytes:
     """Make the archive of a compiled graph.
 
@@ -60,6 +63,8 @@ def build(
         values: Plain values of the module that its code read, by name.
         places: Where literals hang in containers of the module, by name.
         device: The type of the device that it was compiled for.
+        ops: The operators in the graph that are not torch's own.
+        kernels: What they are from.
     """
     kept = [file for file in files if file.suffix != ".cpp"]
     blobs = {_LITERALS + name: _text(tensor) for name, tensor in literals.items()}
@@ -74,6 +79,8 @@ def build(
         "ties": [list(group) for group in ties],
         "values": dict(values),
         "places": dict(places),
+        "ops": list(ops),
+        "kernels": [list(kernel) for kernel in kernels],
         "sha256": digests,
     }
     return _inductor.pack(kept, {_MANIFEST: json.dumps(manifest), **blobs})
@@ -103,6 +110,8 @@ class Package:
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
+        self.ops: list[str] = manifest.get("ops", [])
+        self.kernels = [Kernel.read(found) for found in manifest.get("kernels", [])]
         self.places = {
             name: _containers.Place(child, tuple((kind, key) for kind, key in steps))
             for name, (child, steps) in manifest["places"].items()

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from aoti_ref._source import Source
+
 FORMAT = "aoti_ref.regions/1"
 _MANIFEST = "aoti_ref_regions.json"
 
@@ -42,12 +44,14 @@ class CompiledRegions:
         wanted: The names that chose the blocks; None if nobody did.
         regions: The graphs and their blocks.
         eager: The blocks that were left eager, by name, and why.
+        source: Where on the Hub it is from, if it is from there.
     """
 
     module: str
     wanted: tuple[str, ...] | None
     regions: tuple[Region, ...]
     eager: dict[str, str]
+    source: Source | None = None
 
     def __repr__(self) -> str:
         blocks = sum(len(region.names) for region in self.regions)

@@ -24,7 +24,8 @@ ENTRY_POINTS = "aoti_conformance.adapters"
 
 CORE_VERBS = ("capture", "export", "compile", "apply")
 
-# The closed list: what an adapter may declare, and the verbs that it then has.
+# The closed list: what an adapter may declare, and the verbs that it then has. The
+# protocols of `hub` and `kernels` are in adapter_hub.py.
 CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "calls": ("capture_calls",),  # record every call, not only the first
     "dynamic": (),  # export with ranges
@@ -33,9 +34,9 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "fp8": (),
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
     "variants": (),
-    "kernels": (),
+    "kernels": ("use_kernel", "kernel_revision"),  # of the library `kernels`
     "worker": ("worker",),  # run functions in short-lived forked processes
-    "hub": (),
+    "hub": ("publish", "fetch", "origin"),  # to the Hub, and from it
 }
 
 

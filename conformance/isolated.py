@@ -100,9 +100,9 @@ def warm_up() -> None:
     if "torch" in sys.modules:
         for name in _WARM:
             importlib.import_module(name)
-    pipelines = sys.modules.get("conformance.pipelines")
-    if pipelines is not None:
-        pipelines.warm_up()
+    for name in ("conformance.pipelines", "conformance.loopback"):
+        if name in sys.modules:
+            sys.modules[name].warm_up()
 
 
 def run_forked(function: Callable[[], Any], *, deadline_s: float) -> Ending:
