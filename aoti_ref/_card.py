@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 FORMAT = "aoti_ref.hub/1"
 _LIBRARIES = ("aoti-conformance", "diffusers", "torchao", "triton", "kernels")
+_KEYS = {
+    *("sha256", "module", "torch", "machine", "device", "capability", "variant"),
+    *("model", "model_revision", "libraries", "contracts", "ops", "kernels"),
+    "figures",
+}
 _CAPABILITY = "AOTI_COMPUTE_CAPABILITY"
 
 
@@ -95,6 +100,9 @@ def read(path: Path, origin: str) -> dict[str, Any]:
     if made != FORMAT:
         reason = f"{path.name} has the format {made!r}, wanted {FORMAT!r}"
         raise BrokenPackage(origin, reason)
+    lost = sorted(_KEYS - found.keys())
+    if lost:
+        raise BrokenPackage(origin, f"{path.name} lacks {', '.join(lost)}")
     return found
 
 

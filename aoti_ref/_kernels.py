@@ -147,7 +147,11 @@ def provide(module: str, ops: Iterable[str], kernels: Iterable[Kernel]) -> None:
             if found is None and (place := _place(kernel)):
                 _load(kernel.repo_id, place, revision=revision, wanted=digest)
             elif found is not None and found.digest != digest:
-                raise OtherKernel(kernel.repo_id, digest, found.digest)
+                # Equal commits with other files: only digests tell them apart.
+                sides = (revision, found.revision)
+                if revision == found.revision:
+                    sides = (digest, found.digest)
+                raise OtherKernel(kernel.repo_id, *sides)
     origin = {op: f"of {k.repo_id} at {k.revision}" for k in kernels for op in k.ops}
     missing = tuple(
         Fault("operator", op, origin.get(op, "of no kernel that is known"))

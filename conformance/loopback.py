@@ -69,6 +69,7 @@ class Hub:
         self.altered: dict[str, Callable[[bytes], bytes]] = {}
         self.before_commit: list[Callable[[], object]] = []
         self.commits_left = 2**31
+        self.closed = False
         self.large: dict[str, bytes] = {}
         hub = self
 
@@ -91,6 +92,7 @@ class Hub:
 
     def close(self) -> None:
         """Serve no more; connections are refused from now on."""
+        self.closed = True  # connections that are open would go on being served
         self._server.shutdown()
         self._server.server_close()
 
@@ -120,6 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_POST = do_PUT = do_GET  # noqa: N815  # http.server's names
 
     def _answer(self) -> None:
+        if self.hub.closed:
+            self.close_connection = True
+            return
         path = unquote(urlsplit(self.path).path).strip("/")
         self.hub.requests.append(Request(self.command, path))
         size = int(self.headers.get("Content-Length") or 0)

@@ -116,13 +116,15 @@ def test_what_was_fetched_says_where_it_is_from(
 
 @clause("HUB-10")
 def test_all_files_are_of_one_commit(
-    impl: Hubs, cache: PackageCache, hub: Hub, revision: str, seed: int
+    impl: Hubs, hub: Hub, revision: str, seed: int
 ) -> None:
+    repository = hub[REPOSITORY]
     moved: list[str] = []
 
     def move(_path: str) -> None:
         hub.before_file = str
-        moved.append(_hubs.published_blocks(impl, cache, seed))
+        files = {name: data + b" " for name, data in repository.head().items()}
+        moved.append(repository.commit(files))
 
     hub.served.clear()
     hub.before_file = move

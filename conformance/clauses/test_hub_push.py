@@ -65,11 +65,10 @@ def test_a_push_is_one_commit(impl: Hubs, cache: PackageCache, hub: Hub) -> None
 def test_a_push_is_whole_or_changes_nothing(
     impl: Hubs, cache: PackageCache, hub: Hub, taken: int
 ) -> None:
-    published(impl, cache)
-    before = hub[REPOSITORY].head()
+    before = hub.make(REPOSITORY).head()
     hub.commits_left = taken
 
-    pushed = unless_refused(lambda: published(impl, cache, model="acme/other"))
+    pushed = unless_refused(lambda: published(impl, cache))
 
     assert len(pushed) <= taken
     assert pushed or hub[REPOSITORY].head() == before
