@@ -146,9 +146,9 @@ def test_what_was_fetched_needs_the_hub_no_more(
     assert ending.kind == "answer", ending.text
     module = blocks.seeded(blocks.Stack, seed)
     compiled = impl.fetch(REPOSITORY, revision=ending.answer, trust=_hubs.TRUST)
+    impl.apply(compiled, module)
 
     def serve() -> Any:
-        impl.apply(compiled, module)
         assert_right(module, seed)
         return "served"
 
