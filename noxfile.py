@@ -81,6 +81,16 @@ def interchange(session: nox.Session) -> None:
 
 
 @nox.session
+def hub(session: nox.Session) -> None:
+    """Run the chapters HUB and KRN on a Hub on loopback; measure a push and a load."""
+    install(session, "-e", ".[test]")
+    clauses = Path("conformance/clauses")
+    files = [*clauses.glob("test_hub_*.py"), *clauses.glob("test_krn_*.py")]
+    run(session, "pytest", *sorted(map(str, files)), *session.posargs)
+    run(session, "benchmarks.hub")
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run every clause on the GPU of this machine (`--no-venv` keeps its torch)."""
     install(session, "-e", ".[gpu]")

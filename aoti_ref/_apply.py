@@ -59,6 +59,9 @@ def apply(
             the module has other blocks than those that were compiled.
         NoBlocks: It has no blocks, and the graphs are for blocks.
         FailedVariants: Some of several graphs do not fit, all of them named.
+        MissingOperators, OtherKernel, UnusableKernel: The kernels that the graph was
+            compiled with are not here, and not where `kernels` finds them; a call
+            raises them too, where the module was unpickled.
     """
     if not isinstance(compiled, (CompiledModel, CompiledVariants, CompiledRegions)):
         message = f"compiled must be a CompiledModel, found {type(compiled).__name__}"

@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _form, _inductor, _package
+from aoti_ref import _form, _inductor, _kernels, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import nn
+
+    from aoti_ref._source import Source
 
 _SAYS_WHERE = torch.ops.aten._assert_tensor_metadata.default
 
@@ -35,10 +37,15 @@ class CompiledModel:
     """
 
     def __init__(
-        self, archive: bytes, origin: str = "package", peak: Peak | None = None
+        self,
+        archive: bytes,
+        origin: str = "package",
+        peak: Peak | None = None,
+        source: Source | None = None,
     ) -> None:
         self.package = _package.Package(archive, origin)
         self.peak = peak
+        self.source = source  # on the Hub, if it is from there
 
     def __repr__(self) -> str:
         contract = self.package.contract
@@ -46,7 +53,8 @@ class CompiledModel:
         return f"CompiledModel({contract.module}, {self.package.device}, {kib} KiB)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledModel, (self.package.archive, "package", self.peak)
+        told = self.peak, self.source
+        return CompiledModel, (self.package.archive, "package", *told)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModel:
         return self  # it never changes
@@ -111,8 +119,8 @@ def compile(  # used qualified, as re.compile is
         keep_sources: Whether the generated code goes into the package, to be read.
         source: The model that the program is of, for the manifest: its `repo` and
             `revision`.
-        kernels: What registers operators that the graph calls, for the manifest:
-            each with a `repo` and a `revision`.
+        kernels: What registers operators that the graph calls and is none that
+            `use_kernel` loads, for the manifest: each with a `repo` and a `revision`.
 
     Raises:
         UnknownOption: Inductor has no such option.
@@ -158,7 +166,7 @@ def compile(  # used qualified, as re.compile is
             options=options or {},
             keep_sources=keep_sources,
             source=source,
-            kernels=kernels,
+            kernels=_kernels.recorded(described.ops, kernels),
             private=[str(folder)],
         )
     return CompiledModel(archive)

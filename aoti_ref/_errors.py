@@ -22,7 +22,9 @@
     ├── BadResult               call: compiled code returned what it did not promise
     ├── those of variants       in _variant_errors.py
     ├── NotQuantizable          quantize: in _quantize.py
-    └── those of `gpu_task`     in _task_errors.py
+    ├── those of `gpu_task`     in _task_errors.py
+    ├── those of packages       in _package_errors.py
+    └── those of the Hub        in _hub_errors.py, with those of kernels
 
 An error's `args` are its facts and `str` is its sentence, so errors pickle and
 nobody needs to parse text.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _domains, _plan, _tree
+from aoti_ref import _domains, _kernels, _plan, _tree
 from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._contract import ValueSpec
@@ -68,21 +68,27 @@ class Graph:
             inner: The attribute that holds the method.
 
         Raises:
-            WeightMismatch, BadCall: As `apply` says.
+            WeightMismatch, BadCall, MissingOperators, OtherKernel: As `apply` says.
         """
         unknown = self.check.unknown_arguments()
         if unknown:
             detail = f"{inner} does not take it"
             faults = tuple(Fault("argument", name, detail) for name in unknown)
             raise BadCall(type(module).__name__, faults)
+        self._provide(type(module).__name__)
         fitted(self._package, module, offloaded=inner == "_old_forward")
 
     def bind(self, module: nn.Module) -> Binding:
         """Bind to the tensors that hang on the module now, one thread for all."""
         with self._lock:
             if self.binding is None or not self.binding.holds(module):
+                # Where this was unpickled, nobody has loaded them yet.
+                self._provide(self.check.module)
                 self.binding = Binding(self._package, module, self._layout)
             return self.binding
+
+    def _provide(self, name: str) -> None:
+        _kernels.provide(name, self._package.ops, self._package.kernels)
 
     def run(
         self, module: nn.Module, inputs: list[torch.Tensor], args: Args, kwargs: Kwargs

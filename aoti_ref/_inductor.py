@@ -125,6 +125,11 @@ def conditions(size: torch.SymInt, symbols: set[str]) -> list[str]:
     return texts
 
 
+def operators() -> set[str]:
+    """Name every operator that is registered in this process, as `space::name`."""
+    return {name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}
+
+
 def cuda_started() -> bool:
     """Whether this process, or the one that it was forked from, has started CUDA."""
     started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]

@@ -53,12 +53,13 @@ def broken_promises(program: ExportedProgram, leaves: list[Any]) -> str:
 
 def custom_operators(program: ExportedProgram) -> list[str]:
     """Name the operators of a graph that are not torch's own: `mine::attention`."""
-    found = {
-        node.target.name().split(".")[0]
-        for node in program.graph.nodes
-        if _is_custom(node)
-    }
-    return sorted(found)
+    graphs = (
+        part
+        for part in program.graph_module.modules()
+        if isinstance(part, torch.fx.GraphModule)
+    )
+    nodes = (node for graph in graphs for node in graph.graph.nodes)
+    return sorted({n.target.name().partition(".")[0] for n in nodes if _is_custom(n)})
 
 
 class _Watch(torch.fx.Interpreter):

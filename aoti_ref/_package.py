@@ -24,7 +24,8 @@ from aoti_ref import (
     _private,
     _written,
 )
-from aoti_ref._errors import BrokenPackage, Fault
+from aoti_ref._errors import BrokenPackage
+from aoti_ref._kernels import Kernel
 from aoti_ref._package_errors import WrongHost
 from aoti_ref._weights import Constant
 
@@ -72,7 +73,7 @@ def build(
     options: Mapping[str, Any],
     keep_sources: bool = False,
     source: Mapping[str, str] | None = None,
-    kernels: Sequence[Mapping[str, Any]] = (),
+    kernels: Sequence[Kernel] = (),
     private: Sequence[str] = (),
 ) -> bytes:
     """Make the archive of a compiled graph.
@@ -83,7 +84,7 @@ def build(
         options: Inductor's, as the caller gave them.
         keep_sources: Whether the generated code goes with it.
         source: The model that it was compiled from: its `repo` and `revision`.
-        kernels: What registers its operators, each with a `repo` and a `revision`.
+        kernels: What registers its operators.
         private: Folders whose names are nobody's business, beside the usual ones.
     """
     kept = [file for file in files if keep_sources or file.suffix not in _SOURCES]
@@ -108,7 +109,7 @@ def build(
         "places": dict(graph.places),
         "group": None,
         "source": dict(source) if source else None,
-        "kernels": [dict(kernel) for kernel in kernels],
+        "kernels": [kernel.told() for kernel in kernels],
         "ops": sorted(graph.ops),
         "quantisation": ", ".join(sorted(kinds - {""})) or None,
         "options": {name: _private.public(value) for name, value in options.items()},
@@ -138,8 +139,9 @@ class Package:
     Raises:
         BrokenPackage: It is no archive, lacks a member, was changed, or was made by
             another format.
-        WrongHost: It is for another release of torch, another platform, other
-            instructions, or asks for operators that nobody has registered.
+        WrongHost: It is for another release of torch, another platform, or other
+            instructions. Operators are looked for when it is applied: until then,
+            kernels may be loaded that have them.
     """
 
     def __init__(self, archive: bytes, origin: str) -> None:
@@ -148,7 +150,7 @@ class Package:
         members = _opened(archive, origin)
         manifest = self.manifest = _manifest.read(members, origin)
         try:
-            faults = _host.faults(manifest["needs"]) + _missing_ops(manifest)
+            faults = _host.faults(manifest["needs"])
             if faults:
                 raise WrongHost(origin, tuple(faults))
             self._read(manifest, members)
@@ -173,6 +175,8 @@ class Package:
         ]
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
+        self.ops: list[str] = manifest["ops"]
+        self.kernels = [Kernel.read(found) for found in manifest["kernels"]]
         self.places = {
             name: _containers.Place(child, tuple((k, key) for k, key in steps), whole)
             for name, (child, steps, whole) in manifest["places"].items()
@@ -239,16 +243,6 @@ def _graph_files(members: Mapping[str, bytes]) -> dict[str, bytes]:
         message = f"{nested[0]} is in a folder of the graph's"
         raise ValueError(message)
     return found
-
-
-def _missing_ops(manifest: Mapping[str, Any]) -> list[Fault]:
-    kernels = [f"{k.get('repo')}@{k.get('revision')}" for k in manifest["kernels"]]
-    hint = f"load {' and '.join(kernels)} first" if kernels else "register it first"
-    return [
-        Fault("operator", name, f"wants it registered, found no such operator; {hint}")
-        for name in manifest["ops"]
-        if not _inductor.is_registered(name)
-    ]
 
 
 def _text(tensor: torch.Tensor) -> str:

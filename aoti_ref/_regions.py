@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from aoti_ref._peak import Peak
+    from aoti_ref._source import Source
     from aoti_ref._variants import CompiledVariants
 
 FORM = _bundle.Form("regions", "aoti_ref.regions/2")
@@ -43,6 +44,7 @@ class CompiledRegions:
         eager: The blocks that were left eager, by name, and why.
         peak: The memory that compiling took, beside what was there before, without
             that of children (each graph tells its own); None if they were loaded.
+        source: Where on the Hub it is from, if it is from there.
     """
 
     module: str
@@ -50,6 +52,7 @@ class CompiledRegions:
     regions: tuple[Region, ...]
     eager: dict[str, str]
     peak: Peak | None = None
+    source: Source | None = None
 
     def __repr__(self) -> str:
         blocks = sum(len(region.names) for region in self.regions)

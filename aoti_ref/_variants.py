@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref import _bundle, _contract, _derive, _domains, _forms
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from aoti_ref._call import Call
     from aoti_ref._progress import Progress
+    from aoti_ref._source import Source
 
 FORM = _bundle.Form("variants", "aoti_ref.variants/2")
 
@@ -48,12 +50,18 @@ class CompiledVariants:
     Args:
         models: In the order in which they are asked: from `compile` or `load`, or
             variants, whose graphs are taken in their order.
+        source: Where on the Hub they are from, if they are from there.
 
     Raises:
         DeadVariant: Those before it take all calls of one of them.
     """
 
-    def __init__(self, models: Iterable[CompiledModel | CompiledVariants]) -> None:
+    def __init__(
+        self,
+        models: Iterable[CompiledModel | CompiledVariants],
+        *,
+        source: Source | None = None,
+    ) -> None:
         found: list[CompiledModel] = []
         for model in models:
             if not isinstance(model, (CompiledModel, CompiledVariants)):
@@ -65,13 +73,14 @@ class CompiledVariants:
             message = "models must be one CompiledModel or more, found none"
             raise ValueError(message)
         self.models: tuple[CompiledModel, ...] = tuple(found)
+        self.source = source
         _refuse_dead([model.package.contract for model in found])
 
     def __repr__(self) -> str:
         return f"CompiledVariants({', '.join(map(repr, self.models))})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledVariants, (self.models,)
+        return partial(CompiledVariants, source=self.source), (self.models,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledVariants:
         return self  # it never changes

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from conformance.adapter import Adapter, Dynamic, Packages, Regional, Variants
+    from conformance.adapter import Adapter, Dynamic, Packages
+    from conformance.adapter_graphs import Regional, Variants
 
 
 class PackageCache:

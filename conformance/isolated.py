@@ -102,9 +102,9 @@ def warm_up() -> None:
         keep_cuda_out()
         for name in _WARM:
             importlib.import_module(name)
-    pipelines = sys.modules.get("conformance.pipelines")
-    if pipelines is not None:
-        pipelines.warm_up()
+    for name in ("conformance.pipelines", "conformance.loopback"):
+        if name in sys.modules:
+            sys.modules[name].warm_up()
 
 
 def run_forked(function: Callable[[], Any], *, deadline_s: float) -> Ending:

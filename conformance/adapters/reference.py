@@ -39,6 +39,8 @@ capabilities = frozenset(
         "calls",
         "dynamic",
         "fp8",
+        "hub",
+        "kernels",
         "labels",
         "package",
         "peak",
@@ -180,3 +182,57 @@ def worker(
     reuse: bool = False,
 ) -> Callable[..., Any]:
     return aoti_ref.gpu_task(function, duration=duration_s, reuse=reuse)
+
+
+@_refusals()
+def publish(
+    compiled: Any,
+    repo_id: str,
+    *,
+    variant: str = "",
+    model: str = "",
+    model_revision: str = "",
+    figures: Mapping[str, str] | None = None,
+) -> str:
+    pushed = aoti_ref.push_to_hub(
+        compiled,
+        repo_id,
+        variant=variant,
+        model=model,
+        model_revision=model_revision,
+        figures=figures,
+    )
+    return pushed.revision
+
+
+@_refusals()
+def fetch(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    trust: Sequence[str] = (),
+    variant: str = "",
+) -> Any:
+    return aoti_ref.load_from_hub(
+        repo_id, revision=revision, trust=trust, variant=variant
+    )
+
+
+def origin(compiled: Any) -> tuple[str, str]:
+    return compiled.source.repo_id, compiled.source.revision
+
+
+@_refusals()
+def use_kernel(
+    repo_id: str,
+    *,
+    folder: Path | None = None,
+    revision: str | None = None,
+    trust: Sequence[str] = (),
+) -> Any:
+    return aoti_ref.use_kernel(repo_id, folder=folder, revision=revision, trust=trust)
+
+
+@_refusals()
+def kernel_revision(folder: Path) -> str:
+    return aoti_ref.kernel_revision(folder)

@@ -13,9 +13,12 @@ import warnings
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
+import huggingface_hub
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -25,8 +28,7 @@ from conformance.adapters._ranges import table
 from conformance.adapters._torchao import torchao_config
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -60,7 +62,7 @@ info = Info(
     bakes_weights=True,
 )
 
-capabilities = frozenset({"dynamic", "fp8", "labels", "package", "regional"})
+capabilities = frozenset({"dynamic", "fp8", "hub", "labels", "package", "regional"})
 
 relabel = _labels.relabel
 
@@ -120,6 +122,16 @@ class Blocks(NamedTuple):
         return cls({path.name: path.read_bytes() for path in paths})
 
 
+class OnHub(NamedTuple):
+    """A repository that `aoti_load` fetches from and applies in one go."""
+
+    repo_id: str
+    revision: str | None
+
+    def apply_to(self, module: nn.Module) -> None:
+        aoti.aoti_load(module, self.repo_id, self.revision)
+
+
 class Folder(NamedTuple):
     """A folder as `aoti_compile_and_save` lays it out."""
 
@@ -165,7 +177,7 @@ def compile(exported: Any, *, options: dict[str, Any] | None = None) -> InMemory
     return InMemory(aoti.aoti_compile(exported, options))
 
 
-def apply(compiled: InMemory | Folder | Blocks, module: nn.Module) -> None:
+def apply(compiled: InMemory | Folder | Blocks | OnHub, module: nn.Module) -> None:
     compiled.apply_to(module)
 
 
@@ -234,3 +246,40 @@ def _compiled_block(
 
 def eager_blocks(_compiled: Blocks) -> Collection[str]:
     return ()
+
+
+def publish(
+    compiled: InMemory | Blocks,
+    repo_id: str,
+    *,
+    variant: str = "",
+    model: str = "",  # noqa: ARG001  # spaces writes no card
+    model_revision: str = "",  # noqa: ARG001
+    figures: Mapping[str, str] | None = None,  # noqa: ARG001
+) -> str:
+    """Upload the package folder, which spaces leaves to the client of the Hub."""
+    if variant or isinstance(compiled, Blocks):
+        raise Unsupported("aoti_load fetches one package, and no variant of it")
+    with TemporaryDirectory() as folder:
+        save(compiled, Path(folder))
+        huggingface_hub.create_repo(repo_id, exist_ok=True)
+        pushed = huggingface_hub.upload_folder(
+            repo_id=repo_id, folder_path=folder, path_in_repo=aoti.PACKAGE_DIRNAME
+        )
+    return str(pushed.oid)
+
+
+def fetch(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    trust: Sequence[str] = (),  # noqa: ARG001  # aoti_load asks for none
+    variant: str = "",
+) -> OnHub:
+    if variant:
+        raise Unsupported("aoti_load fetches one package, and no variant of it")
+    return OnHub(repo_id, revision)
+
+
+def origin(_compiled: OnHub) -> tuple[str, str]:
+    raise Unsupported("what aoti_load applies does not say where it is from")

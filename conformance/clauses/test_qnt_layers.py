@@ -15,7 +15,7 @@ from conformance.spec import clause
 from conformance.workbench import Pair, assert_agrees, built, refuses
 
 if TYPE_CHECKING:
-    from conformance.adapter import Quantises
+    from conformance.adapter_graphs import Quantises
 
 
 @clause("QNT-02")

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conformance.adapter import Adapter, Packages, Quantises
+    from conformance.adapter import Adapter, Packages
+    from conformance.adapter_graphs import Quantises
     from conformance.cache import PackageCache
 
 LAYER = "up"

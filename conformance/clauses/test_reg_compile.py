@@ -20,7 +20,7 @@ from conformance.spec import clause
 from conformance.workbench import Pair, applied_copy
 
 if TYPE_CHECKING:
-    from conformance.adapter import Regional, TellsPeaks
+    from conformance.adapter_graphs import Regional, TellsPeaks
 
 MIB = 1 << 20
 

@@ -13,7 +13,15 @@ import jsonschema
 import pytest
 
 import aoti_ref
-from aoti_ref import _archive, _bundle, _package, _program, _regions
+from aoti_ref import (
+    _archive,
+    _bundle,
+    _card,
+    _kernels,
+    _package,
+    _program,
+    _regions,
+)
 from aoti_ref import _variants as kinds
 from conformance.adapters._ranges import dims
 from conformance.isolated import run_forked
@@ -142,6 +150,54 @@ def test_sizes_are_held_before_anything_is_unpacked(
         _regions.read(grown, "test")
 
     assert read == ["variants/manifest.json"]
+
+
+def test_a_note_for_the_hub_names_every_graph(
+    regions: aoti_ref.CompiledRegions, several: aoti_ref.CompiledVariants
+) -> None:
+    said: dict[str, Any] = {"model": "", "model_revision": "", "figures": {}}
+    notes = {
+        kind: _card.note(compiled, "0" * 64, variant="", **said)
+        for kind, compiled in (("regions", regions), ("variants", several))
+    }
+
+    assert [*notes["variants"]["contracts"]] == ["graph 0", "graph 1"]
+    assert [*notes["regions"]["contracts"]] == ["a, b, graph 0", "a, b, graph 1", "c"]
+    assert (notes["variants"]["module"], notes["regions"]["module"]) == ("Mixed", "Net")
+    needs = several.models[0].manifest["needs"]
+    assert notes["variants"]["torch"] == needs["torch"] == _card.release()
+    assert "graph 1" in _card.card("acme/mixed", {"here": notes["variants"]})
+
+
+def test_kernels_are_in_the_manifest_and_asked_for(tmp_path: Path) -> None:
+    given = {"repo": "acme/kernel", "revision": "5e1f00d"}
+    (kernel,) = _kernels.recorded(["elsewhere::attend"], [given])
+    (tmp_path / "a.wrapper.so").write_text("no library")
+    module, call = blocks.seeded(blocks.Stack), blocks.call()
+    program = aoti_ref.export(module, aoti_ref.Call(call.args, call.kwargs))
+    _, described, _ = _program.describe_program(program)
+    model = aoti_ref.CompiledModel(
+        _package.build(
+            [tmp_path / "a.wrapper.so"],
+            described._replace(ops=["elsewhere::attend"]),
+            options={},
+            source={"repo": "acme/base", "revision": "c0ffee"},
+            kernels=[kernel],
+        )
+    )
+
+    jsonschema.validate(model.manifest, json.loads(SCHEMA.read_text()))
+    assert model.package.kernels == [kernel]
+    with pytest.raises(aoti_ref.MissingOperators, match="acme/kernel at 5e1f00d"):
+        aoti_ref.apply(model, module)
+    note = _card.note(
+        model, "0" * 64, model="", model_revision="", variant="", figures={}
+    )
+    assert note["ops"] == ["elsewhere::attend"]
+    assert note["model"] == "acme/base"
+    assert aoti_ref.Kernel.read(note["kernels"][0]) == kernel
+    pickled: Any = pickle.loads(pickle.dumps(model))  # noqa: S301
+    assert pickled.package.kernels == [kernel]
 
 
 def test_quantised_weights_are_in_the_manifest(tmp_path: Path) -> None:

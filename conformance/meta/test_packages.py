@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import aoti_ref
-from aoti_ref import _archive, _elf, _manifest, _package, _program
+from aoti_ref import _archive, _elf, _kernels, _manifest, _package, _program
 from conformance import isolated
 from conformance.adapters import reference
 from conformance.cache import PackageCache
@@ -100,7 +100,7 @@ def test_sources_are_kept_on_request(archive: bytes, tmp_path: Path) -> None:
                 options={"max_autotune": True},
                 keep_sources=keep,
                 source={"repo": "a/b", "revision": "c"},
-                kernels=[{"repo": "k/l", "revision": "m"}],
+                kernels=[_kernels.Kernel("k/l", "m", "", ())],
                 private=[str(tmp_path)],
             ),
             "test",
