@@ -38,8 +38,14 @@ def verdicts(
         capabilities: What the implementation declares.
     """
     found = {}
+    lacking = CAPABILITIES.keys() - set(capabilities)
     for profile in PROFILES:
-        members = [name for name, entry in profiles.items() if profile in entry]
+        # A clause that needs something else, too, which nobody claims, is left out.
+        members = [
+            name
+            for name, entry in profiles.items()
+            if profile in entry and not (lacking - {profile}).intersection(entry)
+        ]
         if members and profile in CAPABILITIES and profile not in capabilities:
             found[profile] = Verdict("not claimed")
         elif members:

@@ -18,6 +18,7 @@ from conformance.cli import main
 from conformance.isolated import Died, fresh_python, run_forked
 from conformance.places import without_places
 from conformance.results import BrokenResults, Result, Run, Writer, read
+from conformance.verdicts import verdicts
 
 if TYPE_CHECKING:
     from conformance.meta.conftest import Stage
@@ -88,6 +89,16 @@ def write(path: Path, run: Run, *, footer: bool = True) -> Path:
 )
 def test_verdict_says_what_prevents_it(outcomes: tuple[str, ...], verdict: str) -> None:
     assert str(small_run(*outcomes).verdicts["all"]) == verdict
+
+
+def test_a_clause_of_two_needs_counts_where_both_are_claimed() -> None:
+    profiles = {"REG-16": ("regional", "dynamic"), "DYN-01": ("dynamic",)}
+    outcomes = {"REG-16": ["unsupported"], "DYN-01": ["pass"]}
+
+    found = verdicts(profiles, outcomes, {"dynamic"})
+
+    assert str(found["dynamic"]) == "conformant"
+    assert str(found["all"]) == "not conformant (1 unsupported)"
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
