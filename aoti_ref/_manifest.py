@@ -47,6 +47,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "quantisation": (str, type(None)),
     "group": (dict, type(None)),
 }
+_MEMBER: Mapping[str, tuple[type, ...]] = {"sha256": (str,), "size": (int,)}
 _NEEDS: Mapping[str, tuple[type, ...]] = {
     "torch": (str,),
     "platform": (str,),
@@ -95,8 +96,12 @@ def unsealed(data: bytes, origin: str, form: str = FORMAT) -> dict[str, Any]:
         _refuse(origin, f"its manifest is not as {form} has it ({error})")
     if not right:
         _refuse(origin, "its manifest was changed (its digest differs)")
-    if not isinstance(manifest.get("members"), dict):
+    listed = manifest.get("members")
+    if not isinstance(listed, dict):
         _refuse(origin, "its manifest has no members")
+    for name, said in listed.items():
+        fields = said if isinstance(said, dict) else {}
+        _check_kinds(fields, _MEMBER, f"members.{name}.", origin)
     return manifest
 
 

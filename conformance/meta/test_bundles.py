@@ -18,6 +18,7 @@ from aoti_ref import (
     _bundle,
     _card,
     _kernels,
+    _manifest,
     _package,
     _program,
     _regions,
@@ -67,6 +68,16 @@ def changed(data: bytes, form: _bundle.Form, **fields: Any) -> bytes:
     said = {n: v for n, v in manifest.items() if n not in ("members", "digest")}
     said |= fields
     return _bundle.write(form._replace(name=said.pop("format")), said, graphs)
+
+
+def unsized(data: bytes) -> bytes:
+    """Take a size out of the manifest of variants, and make its digest anew."""
+    members = _archive.read(data, "test")
+    manifest = json.loads(members["variants/manifest.json"])
+    del manifest["members"]["graphs/0.pt2"]["size"]
+    manifest["digest"] = _manifest._digest(manifest)
+    members["variants/manifest.json"] = json.dumps(manifest).encode()
+    return _archive.write(members, compress=False)
 
 
 def test_variants_are_read_back(
@@ -121,6 +132,7 @@ def test_every_level_is_held_to_its_manifest(
             told,
             [changed(inner, kinds.FORM, format="aoti_ref.variants/1"), *others],
         ),
+        "no members.graphs/0.pt2.size": unsized(inner),
         "3 graphs": changed(inner, kinds.FORM, graphs=3),
         "DeadVariant": _bundle.write(kinds.FORM, {"graphs": 2}, graphs[:1] * 2),
         "no whole|not a whole": _bundle.write(
