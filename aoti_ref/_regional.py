@@ -152,8 +152,7 @@ class _Failures:
         self.faults: list[Fault] = []
 
     def add(self, name: str, error: AotiError) -> None:
-        detail = " ".join(line.strip() for line in str(error).splitlines())
-        self.faults.append(Fault(type(error).__name__, name, detail))
+        self.faults.append(Fault.of(name, error))
 
     def spare(self, groups: list[_Group]) -> list[_Group]:
         """Leave out the blocks that have failed in another form."""

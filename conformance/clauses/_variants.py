@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from conformance.adapter import Variants
+    from conformance.adapter_graphs import Variants
     from conformance.cache import PackageCache
 
 

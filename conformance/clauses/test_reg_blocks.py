@@ -24,7 +24,8 @@ from conformance.spec import clause
 from conformance.workbench import Pair, applied_copy, assert_agrees, attempt, refuses
 
 if TYPE_CHECKING:
-    from conformance.adapter import Adapter, Regional
+    from conformance.adapter import Adapter
+    from conformance.adapter_graphs import Regional
     from conformance.cache import PackageCache
 
 

@@ -15,7 +15,7 @@ from conformance.models import blocks, memory, regions
 from conformance.spec import clause
 
 if TYPE_CHECKING:
-    from conformance.adapter import Regional, TellsPeaks
+    from conformance.adapter_graphs import Regional, TellsPeaks
 
 MIB = 1 << 20
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from conformance.adapter import Adapter, Variants
+    from conformance.adapter import Adapter
+    from conformance.adapter_graphs import Variants
     from conformance.cache import PackageCache
 
 

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conformance.adapter import Adapter, Packages, Restores, Variants
+    from conformance.adapter import Adapter, Packages, Restores
+    from conformance.adapter_graphs import Variants
     from conformance.cache import PackageCache
 
 
