@@ -91,8 +91,7 @@ def _stand_ins(
         except AotiError as error:  # noqa: PERF203  # all are to be named
             if not name:
                 raise
-            detail = " ".join(line.strip() for line in str(error).splitlines())
-            faults.append(Fault(type(error).__name__, name, detail))
+            faults.append(Fault.of(name, error))
     if faults:
         what = "do not take their graphs"
         raise FailedBlocks(type(module).__name__, what, tuple(faults))
@@ -224,8 +223,7 @@ class AppliedModel:
             except AotiError as error:  # noqa: PERF203  # all are to be named
                 if graph is self._only:
                     raise
-                detail = " ".join(line.strip() for line in str(error).splitlines())
-                faults.append(Fault(type(error).__name__, f"variant {number}", detail))
+                faults.append(Fault.of(f"variant {number}", error))
         if faults:
             what = "does not fit" if len(faults) == 1 else "do not fit"
             raise FailedVariants(type(module).__name__, what, tuple(faults))

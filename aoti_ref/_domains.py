@@ -41,7 +41,8 @@ def takers(domain: Contract, before: Sequence[Contract]) -> list[int]:
     """Find who takes all calls of a domain, if it is asked after others.
 
     Sizes are compared at the ends of all ranges and around them: a call that only
-    `domain` takes shows there, if there is one.
+    `domain` takes shows there, if there is one. Where those are too many, some are
+    drawn, and whoever is not plainly contained in one other counts as asked.
 
     Args:
         domain: What a graph takes.
@@ -51,8 +52,11 @@ def takers(domain: Contract, before: Sequence[Contract]) -> list[int]:
         Their numbers in `before`; none, where calls are left for `domain`.
     """
     rivals = {n: c for n, c in enumerate(before) if _alike(c, domain)}
+    if not rivals:
+        return []
+    points, all_of_them = _points(domain, rivals.values())
     found: dict[int, None] = {}
-    for roots in _points(domain, rivals.values()) if rivals else ():
+    for roots in points:
         shapes = [
             tuple(_at(size, roots) for size in spec.sizes) for spec in _tensors(domain)
         ]
@@ -60,6 +64,8 @@ def takers(domain: Contract, before: Sequence[Contract]) -> list[int]:
         if taker is None:
             return []
         found[taker] = None
+    if not all_of_them and (len(found) > 1 or any(rivals[n].conditions for n in found)):
+        return []
     return sorted(found)
 
 
@@ -118,8 +124,10 @@ def _takes(contract: Contract, shapes: list[tuple[int, ...]]) -> bool:
     return all(_conditions.held(text, roots) for text in contract.conditions)
 
 
-def _points(domain: Contract, rivals: Iterable[Contract]) -> Iterator[dict[str, int]]:
-    """Give sizes that a domain admits, where others begin or end."""
+def _points(
+    domain: Contract, rivals: Iterable[Contract]
+) -> tuple[Iterator[dict[str, int]], bool]:
+    """Give sizes that a domain admits, where others begin or end; and whether all."""
     met: dict[str, set[int]] = {}
     for symbol, (_, low, high) in domain.symbols.items():
         met[symbol] = {*range(low, low + 9), *range(high - 2, high + 1)}
@@ -134,13 +142,17 @@ def _points(domain: Contract, rivals: Iterable[Contract]) -> Iterator[dict[str, 
         for name, (_, low, high) in domain.symbols.items()
     ]
     found: Iterable[tuple[int, ...]] = itertools.product(*values)
-    if math.prod(map(len, values)) > _MOST_POINTS:
+    all_of_them = math.prod(map(len, values)) <= _MOST_POINTS
+    if not all_of_them:
         draw = random.Random(0).choice  # noqa: S311  # no secret
         found = (tuple(map(draw, values)) for _ in range(_MOST_POINTS))
-    for point in found:
-        roots = dict(zip(names, point, strict=True))
-        if all(_conditions.held(text, roots) for text in domain.conditions):
-            yield roots
+    points = (dict(zip(names, point, strict=True)) for point in found)
+    held = (
+        roots
+        for roots in points
+        if all(_conditions.held(text, roots) for text in domain.conditions)
+    )
+    return held, all_of_them
 
 
 def _edges(size: Size, want: int | Size, rival: Contract) -> set[int]:

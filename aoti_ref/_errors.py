@@ -45,6 +45,11 @@ class Fault(NamedTuple):
     name: str
     detail: str
 
+    @classmethod
+    def of(cls, name: str, error: Exception) -> Fault:
+        """Make one of an error, in one line."""
+        return cls(type(error).__name__, name, " ".join(str(error).split()))
+
 
 def table(faults: Sequence[Fault]) -> str:
     """Align `faults` in columns, one to a line."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aoti_ref import _attributes, _blocks, _forms, _traits
@@ -25,12 +24,10 @@ from aoti_ref._hooks import inner_method
 from aoti_ref._peak import told
 from aoti_ref._progress import shown
 from aoti_ref._regions import CompiledRegions, Region
-from aoti_ref._serving import inside
 from aoti_ref._variants import CompiledVariants, living
-from aoti_ref._worker import gpu_task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from torch import nn
     from torch.export import ExportedProgram
@@ -69,7 +66,6 @@ def compile_regions(
     options: Mapping[str, Any] | None = None,
     on_failure: Literal["raise", "eager"] = "raise",
     progress: bool | Progress = True,
-    jobs: int = 1,
     max_forms: int = 8,
 ) -> CompiledRegions:
     """Compile the blocks of `module` that were called, one graph for equal ones.
@@ -91,8 +87,6 @@ def compile_regions(
             leave it "eager" and name it in the result's `eager`.
         progress: Whether to show a bar (needs tqdm), or what to call instead, with
             the number of graphs that are done, of all, and the blocks' class.
-        jobs: How many graphs to compile at once, each in a forked child as
-            `gpu_task` makes them; so only where this process has not started CUDA.
         max_forms: In how many forms a block may be called. A number that changes
             with every step is a form at every step, and a graph.
 
@@ -104,7 +98,6 @@ def compile_regions(
             of them can.
         UnknownArgument: `dynamic` names an argument of no block.
         UnknownOption, ConflictingOption, UnusableFolder: As `compile` says.
-        CudaInParent: More than one job, and this process has started CUDA.
     """
     if on_failure not in ("raise", "eager"):
         message = f"on_failure must be 'raise' or 'eager', found {on_failure!r}"
@@ -118,7 +111,8 @@ def compile_regions(
     groups = failures.spare(groups)
     graphs: dict[str, list[CompiledModel]] = {}
     with shown(progress, len(groups)) as show:
-        for done, (group, made) in enumerate(_made(groups, options, jobs)):
+        for done, group in enumerate(groups):
+            made = _made(group, options)
             for name, graph in _compiled(group, made, failures).items():
                 graphs.setdefault(name, []).append(graph)
             show(done + 1, len(groups), type(group.sites[0].block).__name__)
@@ -158,8 +152,7 @@ class _Failures:
         self.faults: list[Fault] = []
 
     def add(self, name: str, error: AotiError) -> None:
-        detail = " ".join(line.strip() for line in str(error).splitlines())
-        self.faults.append(Fault(type(error).__name__, name, detail))
+        self.faults.append(Fault.of(name, error))
 
     def spare(self, groups: list[_Group]) -> list[_Group]:
         """Leave out the blocks that have failed in another form."""
@@ -242,27 +235,15 @@ def _exported(sites: list[_Site], failures: _Failures) -> list[_Group]:
 
 
 def _made(
-    groups: list[_Group], options: Mapping[str, Any] | None, jobs: int
-) -> Iterator[tuple[_Group, CompiledModel | AotiError]]:
-    """Compile the graphs, and give each with its group, or what it was refused for."""
-
-    def make(group: _Group) -> CompiledModel | AotiError:
-        try:
-            return compile_program(group.program, options=options)
-        except _CALLERS:
-            raise
-        except AotiError as error:
-            return error
-
-    if jobs <= 1 or len(groups) <= 1 or inside():
-        yield from ((group, make(group)) for group in groups)
-        return
-
-    def apart(group: _Group) -> CompiledModel | AotiError:
-        return gpu_task(lambda: make(group))()
-
-    with ThreadPoolExecutor(jobs) as pool:  # threads that wait for their children
-        yield from zip(groups, pool.map(apart, groups), strict=True)
+    group: _Group, options: Mapping[str, Any] | None
+) -> CompiledModel | AotiError:
+    """Compile a graph, or give what it was refused for."""
+    try:
+        return compile_program(group.program, options=options)
+    except _CALLERS:
+        raise
+    except AotiError as error:
+        return error
 
 
 def _compiled(

@@ -243,10 +243,7 @@ def _tables(
 
 
 def _failed(kind: str, failed: list[tuple[int, AotiError]]) -> FailedVariants:
-    faults = tuple(
-        Fault(type(error).__name__, f"calls[{number}]", " ".join(str(error).split()))
-        for number, error in failed
-    )
+    faults = tuple(Fault.of(f"calls[{number}]", error) for number, error in failed)
     return FailedVariants(kind, "cannot be compiled", faults)
 
 

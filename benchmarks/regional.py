@@ -37,7 +37,6 @@ OVERHEAD_AT_MOST = 1.5
 _LAYERS, _SINGLE = 8, 16
 _BLOCKS = _LAYERS + _SINGLE
 _TOKENS, _WORDS = 16, 12
-_JOBS = 2  # one for each graph
 _ROUNDS = 40
 _PAIRS = 3
 _CALLS = 10
@@ -63,7 +62,6 @@ def main(pairs: int, output: Path | None) -> None:
     for name in ("regional", "whole"):
         spelt = " ".join(f"{took:7.1f}" for took in times[f"{name}_s"])
         click.echo(f"{name:<8} compile {spelt} s")
-    click.echo(f"the same, 2 jobs {times['regional_jobs_s']:7.1f} s   (regional)")
     click.echo(
         f"ratio            {times['ratio']:7.3f}     (at most {COMPILE_AT_MOST:.3f})"
     )
@@ -113,9 +111,6 @@ def measure(pairs: int) -> dict[str, Any]:
             made[name] = ways[name]()
             took[name].append(time.perf_counter() - before)
             peaks[name] = max(peaks[name], made[name].peak.host_bytes)
-    before = time.perf_counter()
-    _in_blocks(regional, call, jobs=_JOBS)
-    jobs_s = time.perf_counter() - before
 
     aoti_ref.apply(made["regional"], regional)
     aoti_ref.apply(made["whole"], whole)
@@ -131,8 +126,6 @@ def measure(pairs: int) -> dict[str, Any]:
         "whole_s": took["whole"],
         "ratios": ratios,
         "ratio": statistics.median(ratios),
-        "regional_jobs_s": jobs_s,
-        "jobs": _JOBS,
     }
     modules = {"regional": regional, "whole": whole, "eager": eager}
     return {
@@ -143,12 +136,10 @@ def measure(pairs: int) -> dict[str, Any]:
     }
 
 
-def _in_blocks(
-    module: nn.Module, call: dict[str, Any], jobs: int = 1
-) -> aoti_ref.CompiledRegions:
+def _in_blocks(module: nn.Module, call: dict[str, Any]) -> aoti_ref.CompiledRegions:
     with aoti_ref.capture_regions(module) as calls:
         module(**call)
-    return aoti_ref.compile_regions(module, calls, progress=False, jobs=jobs)
+    return aoti_ref.compile_regions(module, calls, progress=False)
 
 
 def _called(ways: dict[str, Any], call: dict[str, Any]) -> dict[str, Any]:

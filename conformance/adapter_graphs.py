@@ -49,7 +49,6 @@ class Regional(Adapter, Protocol):
         blocks: Sequence[str] | None = None,
         dynamic: Dynamic | None = None,
         leave_eager: bool = False,
-        jobs: int = 1,
         progress: bool | Callable[[int, int, str], object] = False,
     ) -> Any:
         """Compile the repeated blocks of `module` as `run` calls them.
@@ -61,7 +60,6 @@ class Regional(Adapter, Protocol):
             dynamic: Ranges by names of the blocks' arguments; a block without an
                 argument of a name does without.
             leave_eager: Leave eager what cannot be compiled, instead of refusing.
-            jobs: How many graphs to compile at once.
             progress: A bar; or it is called with graphs done, of all, and a name.
         """
 

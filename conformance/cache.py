@@ -16,6 +16,8 @@ import torch
 from filelock import FileLock
 from torch.utils import _pytree as pytree
 
+from conformance.tensors import inside, made_of_others
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -162,18 +164,12 @@ def _weights(module: nn.Module) -> str:
     for name, child in module.named_modules():
         plain = {k: v for k, v in vars(child).items() if isinstance(v, torch.Tensor)}
         for key, tensor in {**child._parameters, **child._buffers, **plain}.items():
-            for part in _inside(tensor):
+            if tensor is None:
+                continue
+            for _, part in inside(tensor):
                 raw = part.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
                 digest.update(f"{name}.{key}".encode() + raw.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _inside(tensor: Any) -> list[torch.Tensor]:
-    """Give the plain tensors within one, itself if it is plain."""
-    if not hasattr(tensor, "__tensor_flatten__"):
-        return [] if tensor is None else [tensor]
-    names = tensor.__tensor_flatten__()[0]
-    return [part for name in names for part in _inside(getattr(tensor, name))]
 
 
 def _kinds(module: nn.Module) -> list[type]:
@@ -218,9 +214,9 @@ def _spell_call(call: Any) -> str:
     return f"{spec} {values}"
 
 
-def _spell(tensor: torch.Tensor) -> str:
+def _spell(tensor: Any) -> str:
     spelt = f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}"
-    if not hasattr(tensor, "__tensor_flatten__"):
+    if not made_of_others(tensor):
         return spelt
     names, context = tensor.__tensor_flatten__()
     inner = {name: _spell(getattr(tensor, name)) for name in names}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 import fixtures
+from conformance.tensors import inside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,16 +92,8 @@ def weights_bytes(module: nn.Module) -> int:
     """Count the bytes of parameters and buffers, each once."""
     held: dict[int, torch.Tensor] = {}
     for tensor in (*module.parameters(), *module.buffers()):
-        held |= {id(part): part for part in _inside(tensor)}
+        held |= {id(part): part for _, part in inside(tensor)}
     return sum(t.numel() * t.element_size() for t in held.values())
-
-
-def _inside(tensor: Any) -> list[torch.Tensor]:
-    """Give the plain tensors that a quantised one holds, or the tensor itself."""
-    if not hasattr(tensor, "__tensor_flatten__"):
-        return [tensor]
-    names = tensor.__tensor_flatten__()[0]
-    return [part for name in names for part in _inside(getattr(tensor, name))]
 
 
 def in_float32(call: Mapping[str, Any]) -> dict[str, Any]:

@@ -211,7 +211,6 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
-    jobs: int = 1,
     progress: bool | Callable[[int, int, str], object] = False,
 ) -> Blocks:
     if blocks is not None:
@@ -220,8 +219,8 @@ def compile_regions(
         )
     if leave_eager:
         raise Unsupported("aoti_blocks_load leaves nothing eager on request")
-    if jobs > 1 or progress:
-        raise Unsupported("spaces compiles one graph at a time, and tells nothing")
+    if progress:
+        raise Unsupported("spaces tells nothing while it compiles")
     archives: dict[str, bytes] = {}
     names: Any = module._repeated_blocks
     for name in names:

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch._inductor.config
 
+from conformance import tensors
 from conformance.clauses._applied import attributes, identities, unless_refused
 from conformance.models import quantised
 from conformance.spec import clause
@@ -36,7 +37,7 @@ def test_every_layer_is_quantised_or_named(
     assert all(left.values())
     assert {name.rpartition(".")[2] for name in same} <= {*quantised.ODD, "head"}
     for name in after.keys() - same:
-        inner = [t for _, t in quantised.inside(after[name])]
+        inner = [t for _, t in tensors.inside(after[name])]
         assert torch.float8_e4m3fn in {tensor.dtype for tensor in inner}
         assert sum(t.nbytes for t in inner) <= 0.6 * before[name].nbytes
 
@@ -114,7 +115,7 @@ def test_ties_outlast_quantising(impl: Quantises, seed: int) -> None:
     held = {
         tensor.data_ptr(): tensor.nbytes
         for layer in quantised.layers(module).values()
-        for _, tensor in quantised.inside(layer.weight)
+        for _, tensor in tensors.inside(layer.weight)
     }
     assert sum(held.values()) <= limit
     assert_agrees(built(impl, module, quantised.call()), quantised.call(seed=1))

@@ -10,13 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from conformance import gauges
+from conformance import gauges, tensors
 from conformance.clauses import _loads
 from conformance.clauses._applied import unless_refused
-from conformance.clauses._regions import assert_blocks_agree, blocks_of
 from conformance.isolated import fresh_python
 from conformance.models import quantised
-from conformance.models.quantised import Mlp, Single, Tower
+from conformance.models.quantised import Mlp, Single
 from conformance.spec import clause
 from conformance.workbench import (
     Pair,
@@ -94,7 +93,7 @@ def _held(module: nn.Module) -> dict[str, Any]:
     return {
         f"{name}.{inner}": (id(weight), tensor.data_ptr(), tensor.dtype)
         for name, weight in module.named_parameters()
-        for inner, tensor in quantised.inside(weight)
+        for inner, tensor in tensors.inside(weight)
     }
 
 
@@ -112,7 +111,7 @@ def _values(module: nn.Module) -> None:
 
 
 def _inner(module: nn.Module, dtype: torch.dtype) -> torch.Tensor:
-    held = [t for _, t in quantised.inside(_weight(module)) if t.dtype is dtype]
+    held = [t for _, t in tensors.inside(_weight(module)) if t.dtype is dtype]
     return held[0]
 
 
@@ -264,44 +263,6 @@ def test_ranges_hold_with_quantised_weights(
     for rows in (1, 17):
         with refuses():
             twins.applied(*quantised.call(rows).args)
-
-
-@clause("QNT-14")
-def test_quantised_blocks_have_their_own_scales(
-    impl: Adapter, cache: PackageCache, seed: int
-) -> None:
-    module = quantised.quantised(Tower, seed)
-    compiled = cache.regions(copy.deepcopy(module), _named(seed))
-    before = gauges.libraries()  # compilers have libraries too
-
-    twins = Pair(module, applied_copy(impl, compiled, module))
-
-    assert_blocks_agree(twins, _named(seed + 1))
-    assert len(gauges.libraries() - before) <= 1
-
-
-def _named(seed: int) -> Any:
-    call = quantised.call(seed=seed)
-    return call._replace(args=(), kwargs={"x": call.args[0]})
-
-
-@clause("QNT-15")
-@pytest.mark.parametrize("other", ["plain", "weight_only_per_tensor"])
-def test_blocks_quantised_otherwise_are_right_or_refused(
-    impl: Adapter, cache: PackageCache, other: str, seed: int
-) -> None:
-    module = quantised.plain(Tower, seed)
-    for index, block in enumerate(blocks_of(module).values()):
-        if index != 1:
-            quantised.quantise(block)
-        elif other != "plain":
-            quantised.quantise(block, other)
-
-    def make() -> Pair:
-        compiled = cache.regions(copy.deepcopy(module), _named(seed))
-        return Pair(module, applied_copy(impl, compiled, module))
-
-    assert_agrees_or_refuses(make, [_named(seed + 1)])
 
 
 @clause("QNT-16")

@@ -119,7 +119,7 @@ def _told(ran: list[results.Result]) -> str:
     outcomes = sorted({result.outcome for result in ran})
     messages = [result.message for result in ran if result.message]
     why = f": {messages[0].splitlines()[0]}" if messages else ""
-    return f"survived ({', '.join(outcomes) or 'no test ran'}){why}"
+    return f"{', '.join(outcomes) or 'no test ran'}{why}"
 
 
 def _arguments(

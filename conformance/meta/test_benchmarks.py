@@ -12,88 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from benchmarks import record, table
-from benchmarks.full import floor, jobs, run, stages, targets
+from benchmarks import record
+from benchmarks.full import floor, gauge, jobs, run, stages
 from benchmarks.full.models import MODELS, weights_bytes
 from benchmarks.full.ways import WAYS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_GIB = 1 << 30
-
-
-def _row(ratio: float, *, over: float = 0.0, compile_s: float = 0.0) -> dict[str, Any]:
-    """Make a row of a model of 100 GiB that eager runs in 100 ms."""
-    spread = {"median": ratio, "quartile_1": ratio - 0.01, "quartile_3": ratio + 0.01}
-    ms = {name: 100 / value for name, value in spread.items()}
-    measured = {
-        "ms": ms,
-        "eager_ms": {"median": 100.0, "quartile_1": 99.0, "quartile_3": 101.0},
-        "ratio": spread,
-        "first": {"total_s": 1.5},
-        "weights_bytes": 100 * _GIB,
-        "resident_bytes": (100 + over) * _GIB,
-        "peak_bytes": 101 * _GIB,
-        "error": 0.01,
-        "eager_error": 0.02,
-    }
-    prepared = {
-        "start_up_s": 50.0,
-        "export_s": 1.0,
-        "lowering_s": 2.0,
-        "compilation_s": compile_s - 3,
-        "other_s": 0.0,
-        "total_s": compile_s,
-        "graphs_bytes": {"a": 2_000_000, "b": 1_000_000},
-        "package_bytes": 3_000_000,
-        "peak_bytes": 125 * _GIB,
-    }
-    row = {"outcome": "ok", "measure": measured}
-    return {**row, "prepare": prepared} if compile_s else row
-
-
-def _rows() -> dict[str, dict[str, Any]]:
-    return {
-        "eager": _row(1.0, over=1),
-        "spaces_whole": {
-            "outcome": "crash",
-            "message": "measure: died of SIGSEGV\nand more",
-        },
-        "aoti_ref_whole": _row(1.5, over=2, compile_s=120),
-        "aoti_ref_regional": _row(1.48, over=2, compile_s=24),
-    }
-
-
-def _file() -> dict[str, Any]:
-    return {
-        "benchmark": "flux",
-        "environment": {
-            "device": "cuda",
-            "gpus": ["NVIDIA H200"],
-            "cpus": 16,
-            "versions": {"diffusers": "0.42.1"},
-        },
-        "finished": "2026-11-21T08:00:00+00:00",
-        "figures": {
-            "title": "A model",
-            "tiny": False,
-            "parallel_compiles": 3,
-            "base": {
-                "outcome": "ok",
-                "work_tflop": {"matmul": 40.0, "attention": 6.0},
-                "ceilings_tflops": {"matmul": 800.0, "attention": 600.0},
-                "floor_ms": 60.0,
-                "weights_bytes": 100 * _GIB,
-                "torch": "2.11.0",
-                "compiler": "g++: g++ 13",
-            },
-            "rows": _rows(),
-            "targets": [
-                targets.Verdict("speed (at least 2)", 1.5, good=False)._asdict()
-            ],
-        },
-    }
 
 
 def _job(folder: Path) -> jobs.Job:
@@ -247,45 +172,6 @@ def test_a_second_failure_takes_the_first_figures_away() -> None:
     assert again == {"outcome": "timeout", "message": "measure: late"}
 
 
-def test_targets_are_ratios_of_rows() -> None:
-    rows = _rows()
-
-    assert all(verdict.good for verdict in targets.judge(rows))
-
-    rows["aoti_ref_regional"] = _row(1.4, over=4, compile_s=60)
-    bad = {v.text: v.found for v in targets.judge(rows) if not v.good}
-    assert bad == {
-        "regional latency to whole (at most 1.02)": pytest.approx(1.5 / 1.4),
-        "regional compile to whole (at most 0.25)": pytest.approx(0.5),
-        "aoti_ref_regional: resident to weights (at most 1.02)": pytest.approx(1.03),
-    }
-
-
-def test_three_resolutions_may_take_more_memory_than_one() -> None:
-    rows = {name: _row(1.0, over=3.5) for name in ("aoti_ref_whole", "eager")}
-    rows["aoti_ref_resolutions"] = _row(1.5, over=6)
-
-    memory = {v.text: v.good for v in targets.judge(rows) if "resident" in v.text}
-
-    assert memory == {
-        "aoti_ref_whole: resident to weights (at most 1.02)": True,
-        "aoti_ref_resolutions: resident to weights (at most 1.03)": True,
-    }
-
-
-def test_a_target_without_its_rows_is_not_judged() -> None:
-    assert targets.judge({"eager": _row(1.0)}) == []
-
-
-def test_nothing_compared_with_nan_is_good() -> None:
-    rows = _rows()
-    rows["aoti_ref_whole"]["measure"]["error"] = float("nan")
-
-    bad = [v.text for v in targets.judge(rows) if not v.good]
-
-    assert bad == ["aoti_ref_whole: error to eager's (at most 3)"]
-
-
 def test_stages_add_up() -> None:
     spent = {"export": 2.0, "aot_compile": 7.0, "aot_code": 4.0}
 
@@ -295,33 +181,39 @@ def test_stages_add_up() -> None:
     assert sum(found.values()) == 2 * found["total_s"]
 
 
-def test_a_page_has_every_row() -> None:
-    text = table.section(_file())
+def test_a_floor_without_its_ceiling_is_none() -> None:
+    work = {"matmul": 10.0, "attention": 1.0}
+    speeds = {"matmul": 100.0, "attention": 100.0, "matmul_fp8": 200.0}
 
-    assert (
-        "| aoti_ref_whole | 66.7 (67.1 to 66.2) | 100.0 (99.0 to 101.0) | 1.50 |"
-        in text
+    assert floor.milliseconds(work, speeds, products="matmul_fp8") == (
+        pytest.approx(60.0)
     )
-    assert "| 90.0% | 1.50 | 0.50 |" in text
-    assert "| eager | - | - | - | - | - | - | 1.00 | 1.00 | - |" in text
-    assert "- spaces_whole: crash: measure: died of SIGSEGV\n" in text
-    assert "- BAD  speed (at least 2): 1.5" in text
-    assert "compiled 3 at a time" in text
+    del speeds["matmul_fp8"]
+    assert floor.milliseconds(work, speeds, products="matmul_fp8") is None
 
 
-def test_pages_are_the_same_each_time(tmp_path: Path) -> None:
-    first, second = (table.pages([_file()], tmp_path) for _ in range(2))
+def test_blocks_are_compared_on_the_arguments_of_eager() -> None:
+    eager: Any = MODELS["flux"].build("cpu", tiny=True)
+    other: Any = MODELS["flux"].build("cpu", tiny=True)
+    call = MODELS["flux"].inputs(eager, "cpu", tiny=True)
+    for block in other.single_transformer_blocks:
+        block.proj_out.weight.mul_(1.01)
 
-    assert first == second
-    assert [path.name for path in first] == ["performance.md", "performance.svg"]
-    assert "aoti_ref_regional" in first[tmp_path / table.PICTURE]
+    with torch.no_grad():
+        found = gauge.blocks_db(other, eager, call)
+
+    assert found is not None
+    assert found["FluxTransformerBlock"] == pytest.approx(200)  # the same to the bit
+    assert 20 < found["FluxSingleTransformerBlock"] < 80
 
 
-def test_without_results_there_are_no_pages(tmp_path: Path) -> None:
-    (tmp_path / "overhead.json").write_text(json.dumps({"figures": {"ratio": 1}}))
+def test_weights_that_are_made_of_others_count_once() -> None:
+    module: Any = MODELS["flux"].build("cpu", tiny=True)
+    plain = weights_bytes(module)
 
-    assert table.pages(table.read(tmp_path)) == {}
-    assert table.excerpt([]) == ""
+    WAYS["fp8_row_whole"].ready(module)
+
+    assert 0.5 * plain < weights_bytes(module) < 0.75 * plain
 
 
 def test_figures_are_written_whole(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import sysconfig
 import tempfile
 from dataclasses import replace
@@ -15,8 +14,6 @@ from click.testing import CliRunner
 
 from conformance import board
 from conformance.cli import main
-from conformance.isolated import Died, fresh_python, run_forked
-from conformance.places import without_places
 from conformance.results import BrokenResults, Result, Run, Writer, read
 from conformance.verdicts import verdicts
 
@@ -274,43 +271,6 @@ def test_clauses_refuses_an_id_that_there_is_not() -> None:
     assert (done.exit_code, done.output) == (4, "Error: SPEC.md has no XYZ-99\n")
 
 
-def test_forked_function_brings_its_answer_home() -> None:
-    assert run_forked(lambda: "x" * 200_000, deadline_s=30).answer == "x" * 200_000
-
-
-def test_forked_function_that_raises_is_told_in_full() -> None:
-    ending = run_forked(lambda: 1 // 0, deadline_s=30)
-
-    assert ending.kind == "broken"
-    assert "ZeroDivisionError" in ending.text
-
-
-def test_fresh_python_calls_a_function() -> None:
-    assert fresh_python("operator:add", 1, 2).value == 3
-
-
-def test_fresh_python_runs_code() -> None:
-    done = fresh_python("print('hi'); result = [*args, len(args)]", 5)
-
-    assert (done.value, done.stdout) == ([5, 1], "hi\n")
-
-
-@pytest.mark.parametrize(
-    ("code", "how"),
-    [
-        (f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})", "SIGSEGV"),
-        ("raise ValueError('no')", "exit code 1"),
-        ("import time; time.sleep(60)", "still running after 1 s"),
-    ],
-    ids=["signal", "raises", "hangs"],
-)
-def test_fresh_python_that_dies_says_how(code: str, how: str) -> None:
-    with pytest.raises(Died) as caught:
-        fresh_python(code, timeout_s=1)
-
-    assert caught.value.how == how
-
-
 @pytest.mark.parametrize(
     ("folder", "written"),
     [
@@ -332,17 +292,3 @@ def test_results_name_no_folder_of_this_machine(
 
     wanted = f'OSError: "{written}torch/hub.py" and {written}more, not x{folder}/y'
     assert result.message == wanted
-
-
-@pytest.mark.parametrize(
-    ("path", "written"),
-    [
-        ("/some/cache/of/somebody/package.so", ".../package.so"),
-        ("/proc/self/fd/7", "/proc/self/fd/7"),
-        ("/short/one", "/short/one"),
-        ("a/relative/path/of/four", "a/relative/path/of/four"),
-        ("https://example.org/a/b/c", "https://example.org/a/b/c"),
-    ],
-)
-def test_of_a_long_path_the_name_is_left(path: str, written: str) -> None:
-    assert without_places(f"{path}: gone") == f"{written}: gone"

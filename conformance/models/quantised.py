@@ -9,13 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from conformance import device
 from conformance.adapter import Call, Range
 from conformance.models import blocks
 from conformance.spec import blocked
+from conformance.tensors import inside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 WIDTH = 64
 ROWS = Range("rows", 2, 16)
@@ -167,21 +167,6 @@ def torchao() -> Any:
         blocked(f"torchao is not installed: {error}")
 
 
-def inside(weight: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Give the plain tensors within a weight, by name; itself if it is one."""
-    names = weight.__tensor_flatten__()[0] if is_quantised(weight) else ()
-    if not names:
-        yield "", weight
-    for name in names:
-        for further, tensor in inside(getattr(weight, name)):
-            yield f"{name}.{further}".rstrip("."), tensor
-
-
-def is_quantised(weight: Any) -> bool:
-    """Whether a tensor holds others."""
-    return hasattr(weight, "__tensor_flatten__")
-
-
 def stored_bytes(weight: torch.Tensor) -> int:
     """Count the bytes of all that a weight holds."""
     return sum(tensor.nbytes for _, tensor in inside(weight))
@@ -191,10 +176,3 @@ def layers(module: nn.Module) -> dict[str, nn.Linear]:
     """Find the linear layers of a module."""
     parts = module.named_modules()
     return {name: part for name, part in parts if isinstance(part, nn.Linear)}
-
-
-def capable() -> bool:
-    """Whether the device under test multiplies FP8, as torchao has it."""
-    if not device.chosen().startswith("cuda"):
-        return False
-    return torch.cuda.get_device_capability(device.chosen()) >= (8, 9)

@@ -52,7 +52,7 @@ def _runs_the_module(module: nn.Module, method: str = "forward") -> Iterator[Any
 
 @contextmanager
 def _lets_dynamo_trace(module: nn.Module, method: str = "forward") -> Iterator[Any]:
-    traced = patch.object(_capture, "_interpreted", lambda _: nullcontext())
+    traced = patch.object(_capture, "interpreted", lambda _: nullcontext())
     with traced, reference.capture(module, method) as record:
         yield record
 

@@ -11,6 +11,7 @@ from torch._functorch._aot_autograd.subclass_parametrization import (
     unwrap_tensor_subclass_parameters,
 )
 
+from conformance import tensors
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import (
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 def _weights(module: nn.Module) -> list[Any]:
     layers = quantised.layers(module).values()
-    return [w for layer in layers if quantised.is_quantised(w := layer.weight)]
+    return [w for layer in layers if tensors.made_of_others(w := layer.weight)]
 
 
 def unscaled(module: nn.Module) -> None:
@@ -148,7 +149,7 @@ QNT_05_export = mutant("QNT-05", export=_taken_apart)
 def _old_scales(compiled: Any, module: nn.Module) -> None:
     twin = shared_twin(module)
     for layer in quantised.layers(twin).values():
-        if quantised.is_quantised(layer.weight):
+        if tensors.made_of_others(layer.weight):
             layer.weight = nn.Parameter(copy.copy(layer.weight), requires_grad=False)
             weight: Any = layer.weight
             weight.scale = weight.scale.clone()
@@ -227,7 +228,7 @@ QNT_13_beyond = mutant("QNT-13", apply=around(_lets_through))
 # QNT-14 and QNT-15: the scales, or all weights, of the first block in every block.
 def _scales_of_the_first(module: nn.Module) -> None:
     for name, part in module.named_modules():
-        if isinstance(part, nn.Linear) and quantised.is_quantised(part.weight):
+        if isinstance(part, nn.Linear) and tensors.made_of_others(part.weight):
             first: Any = module.get_parameter(f"{_first(name)}.weight")
             weight: Any = part.weight
             weight.scale.copy_(first.scale)
