@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from aoti_ref import _attributes, _blocks, _forms, _traits
+from aoti_ref._at_once import at_once
 from aoti_ref._binding import fitted
 from aoti_ref._compile import compile as compile_program
 from aoti_ref._contract import VALUES
@@ -27,7 +28,7 @@ from aoti_ref._regions import CompiledRegions, Region
 from aoti_ref._variants import CompiledVariants, living
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from torch import nn
     from torch.export import ExportedProgram
@@ -66,6 +67,7 @@ def compile_regions(
     options: Mapping[str, Any] | None = None,
     on_failure: Literal["raise", "eager"] = "raise",
     progress: bool | Progress = True,
+    jobs: int = 1,
     max_forms: int = 8,
 ) -> CompiledRegions:
     """Compile the blocks of `module` that were called, one graph for equal ones.
@@ -87,6 +89,9 @@ def compile_regions(
             leave it "eager" and name it in the result's `eager`.
         progress: Whether to show a bar (needs tqdm), or what to call instead, with
             the number of graphs that are done, of all, and the blocks' class.
+        jobs: How many graphs to compile at once, each in a forked child as
+            `gpu_task` makes them; so only where this process has not started CUDA.
+            A child's memory is no part of `peak`.
         max_forms: In how many forms a block may be called. A number that changes
             with every step is a form at every step, and a graph.
 
@@ -98,7 +103,11 @@ def compile_regions(
             of them can.
         UnknownArgument: `dynamic` names an argument of no block.
         UnknownOption, ConflictingOption, UnusableFolder: As `compile` says.
+        CudaInParent: More than one job, and this process has started CUDA.
     """
+    if jobs < 1:
+        message = f"jobs must be 1 or more, found {jobs}"
+        raise ValueError(message)
     if on_failure not in ("raise", "eager"):
         message = f"on_failure must be 'raise' or 'eager', found {on_failure!r}"
         raise ValueError(message)
@@ -111,8 +120,7 @@ def compile_regions(
     groups = failures.spare(groups)
     graphs: dict[str, list[CompiledModel]] = {}
     with shown(progress, len(groups)) as show:
-        for done, group in enumerate(groups):
-            made = _made(group, options)
+        for done, (group, made) in enumerate(_made(groups, options, jobs)):
             for name, graph in _compiled(group, made, failures).items():
                 graphs.setdefault(name, []).append(graph)
             show(done + 1, len(groups), type(group.sites[0].block).__name__)
@@ -235,15 +243,19 @@ def _exported(sites: list[_Site], failures: _Failures) -> list[_Group]:
 
 
 def _made(
-    group: _Group, options: Mapping[str, Any] | None
-) -> CompiledModel | AotiError:
-    """Compile a graph, or give what it was refused for."""
-    try:
-        return compile_program(group.program, options=options)
-    except _CALLERS:
-        raise
-    except AotiError as error:
-        return error
+    groups: list[_Group], options: Mapping[str, Any] | None, jobs: int
+) -> Iterator[tuple[_Group, CompiledModel | AotiError]]:
+    """Compile the graphs, and give each with its group, or what it was refused for."""
+
+    def make(index: int) -> CompiledModel | AotiError:
+        try:
+            return compile_program(groups[index].program, options=options)
+        except _CALLERS:
+            raise
+        except AotiError as error:
+            return error
+
+    return zip(groups, at_once(make, range(len(groups)), jobs), strict=True)
 
 
 def _compiled(

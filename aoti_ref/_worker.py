@@ -80,8 +80,8 @@ def gpu_task(
     if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
         message = "gpu_task takes functions and generators, found a coroutine function"
         raise TypeError(message)
-    _watch_cuda()
-    task = _Task(function, duration, reuse=reuse)
+    watch_cuda()
+    task = Task(function, duration, reuse=reuse)
     wrapped = function  # its name for the two below, which mypy narrows otherwise
 
     if inspect.isgeneratorfunction(wrapped):
@@ -103,7 +103,7 @@ def gpu_task(
     return call
 
 
-class _Task:
+class Task:
     """A function and its pool: one idle child at most, and only on request."""
 
     def __init__(
@@ -119,7 +119,10 @@ class _Task:
 
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run the function in a child, and give what it returns."""
-        child = self._start(args, kwargs)
+        return self.finish(self.start(args, kwargs))
+
+    def finish(self, child: Child) -> Any:
+        """Wait for a child that was started, and give what the function returns."""
         with _or_killed(child):
             answer = child.answer()
         return self._conclude(child, *self._opened(child, answer))
@@ -128,7 +131,7 @@ class _Task:
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Generator[Any, Any, Any]:
         """Run the generator function in a child, and give its items as they come."""
-        child, left = self._start(args, kwargs), False
+        child, left = self.start(args, kwargs), False
         with _or_killed(child):
             kind, value = self._opened(child, child.answer())
             while kind == _serving.ITEM and not left:
@@ -142,7 +145,8 @@ class _Task:
                 kind, value = self._opened(child, child.answer())
         return self._conclude(child, kind, value)
 
-    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Child:
+    def start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Child:
+        """Have a child begin with the function."""
         limit_s = _seconds(self._duration, args, kwargs)
         _refuse_cuda(self._name)
         try:
@@ -239,7 +243,8 @@ _ASKING = (
 )
 
 
-def _watch_cuda() -> None:
+def watch_cuda() -> None:
+    """Have the line noted that starts CUDA, if it has not been started yet."""
     if not _watching and not _inductor.cuda_started():
         _watching.append(True)
         _inductor.on_cuda_start(_note_cuda_start)

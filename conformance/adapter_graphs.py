@@ -50,6 +50,7 @@ class Regional(Adapter, Protocol):
         dynamic: Dynamic | None = None,
         leave_eager: bool = False,
         progress: bool | Callable[[int, int, str], object] = False,
+        jobs: int = 1,
     ) -> Any:
         """Compile the repeated blocks of `module` as `run` calls them.
 
@@ -61,6 +62,7 @@ class Regional(Adapter, Protocol):
                 argument of a name does without.
             leave_eager: Leave eager what cannot be compiled, instead of refusing.
             progress: A bar; or it is called with graphs done, of all, and a name.
+            jobs: How many graphs to compile at once.
         """
 
     def eager_blocks(self, compiled: Any) -> Collection[str]:

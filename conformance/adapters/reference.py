@@ -138,6 +138,7 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
+    jobs: int = 1,
     progress: bool | Callable[[int, int, str], object] = False,
 ) -> Any:
     with aoti_ref.capture_regions(module, blocks) as calls:
@@ -147,6 +148,7 @@ def compile_regions(
         calls,
         dynamic=dims(dynamic),
         on_failure="eager" if leave_eager else "raise",
+        jobs=jobs,
         progress=progress,
     )
 

@@ -211,6 +211,7 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
+    jobs: int = 1,
     progress: bool | Callable[[int, int, str], object] = False,
 ) -> Blocks:
     if blocks is not None:
@@ -219,8 +220,8 @@ def compile_regions(
         )
     if leave_eager:
         raise Unsupported("aoti_blocks_load leaves nothing eager on request")
-    if progress:
-        raise Unsupported("spaces tells nothing while it compiles")
+    if jobs > 1 or progress:
+        raise Unsupported("spaces compiles one graph at a time, and tells nothing")
     archives: dict[str, bytes] = {}
     names: Any = module._repeated_blocks
     for name in names:

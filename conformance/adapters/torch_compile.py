@@ -67,13 +67,14 @@ def compile_regions(
     blocks: Sequence[str] | None = None,
     dynamic: Dynamic | None = None,
     leave_eager: bool = False,
+    jobs: int = 1,
     progress: bool | Callable[[int, int, str], object] = False,
 ) -> Choice:
     if blocks is not None:
         raise Unsupported("compile_repeated_blocks takes `_repeated_blocks` alone")
     if leave_eager:
         raise Unsupported("compile_repeated_blocks tells nothing of what stays eager")
-    if progress:
+    if jobs > 1 or progress:
         raise Unsupported("torch.compile compiles at the first call, and tells nothing")
     _refuse_ranges(dynamic)
     return Choice(regional=True)

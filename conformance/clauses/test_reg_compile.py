@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 import tqdm
 from torch import nn
 
 from conformance import device, gauges
+from conformance.clauses._compiles import lingering_processes
+from conformance.clauses._regions import assert_blocks_agree
 from conformance.models import blocks, memory, regions
 from conformance.spec import clause
+from conformance.workbench import Pair, applied_copy
 
 if TYPE_CHECKING:
     from conformance.adapter_graphs import Regional, TellsPeaks
@@ -51,6 +56,18 @@ def test_a_bar_is_shown_and_closed(impl: Regional, seed: int) -> None:
 
     assert "2/2" in shown.getvalue()
     assert len(tqdm.tqdm._instances) == open_before
+
+
+@clause("REG-43")
+@pytest.mark.usefixtures("on_the_cpu")  # jobs are forked, which survives no CUDA
+def test_graphs_compiled_at_once_are_the_same(impl: Regional, seed: int) -> None:
+    row = blocks.seeded(regions.uphill, seed)
+    source = copy.deepcopy(row)
+
+    compiled = impl.compile_regions(source, lambda: called(source), jobs=2)
+
+    assert lingering_processes(within_s=5) == []
+    assert_blocks_agree(Pair(row, applied_copy(impl, compiled, row)), regions.call())
 
 
 @clause("REG-41")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import tqdm
@@ -72,6 +75,24 @@ REG_32_tells_nothing = mutant("REG-32", compile_regions=_tells_nothing)
 REG_32_at_the_end = mutant("REG-32", compile_regions=_tells_at_the_end)
 REG_32_no_bar = mutant("REG-32", compile_regions=_calls_only)
 REG_32_open = mutant("REG-32", compile_regions=_leaves_its_bar)
+
+
+def _loses_a_graph(*args: Any, jobs: int = 1, **kwargs: Any) -> Any:
+    made = reference.compile_regions(*args, jobs=jobs, **kwargs)
+    first, *others = made.regions
+    lost = dict.fromkeys(first.names, "lost")
+    return replace(made, regions=tuple(others), eager=lost)
+
+
+def _leaves_a_process(*args: Any, jobs: int = 1, **kwargs: Any) -> Any:
+    made = reference.compile_regions(*args, jobs=jobs, **kwargs)
+    sleeps = "import time; time.sleep(20)"
+    _open.append(subprocess.Popen([sys.executable, "-c", sleeps]))
+    return made
+
+
+REG_43_loses = mutant("REG-43", compile_regions=_loses_a_graph)
+REG_43_process = mutant("REG-43", compile_regions=_leaves_a_process)
 
 
 def _copies_first(module: nn.Module, run: Any, **kwargs: Any) -> Any:
