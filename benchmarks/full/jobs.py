@@ -15,6 +15,9 @@ CACHE = "cache"
 ROOT = Path(__file__).parents[2]
 _SHOWN = 1500  # characters of what a process wrote, for one that says nothing better
 
+# To quantise leaves holes between weights, which stay torch's otherwise.
+ALLOCATOR = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+
 
 class Job(NamedTuple):
     """What a process is told, as JSON."""
@@ -56,7 +59,7 @@ def run(job: Job, *, limit_s: float, command: tuple[str, ...] = ()) -> dict[str,
             code = subprocess.run(  # noqa: S603
                 [*words, json.dumps(job._asdict()), str(answer)],
                 cwd=ROOT,
-                env={**os.environ, **_caches(job)},
+                env={**ALLOCATOR, **os.environ, **_caches(job)},
                 stdout=written,
                 stderr=subprocess.STDOUT,
                 timeout=max(limit_s, 0.1),

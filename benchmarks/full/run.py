@@ -238,6 +238,7 @@ def command(name: str) -> Callable[..., None]:
                 "tiny": tiny,
                 "rounds": rounds,
                 "parallel_compiles": at_once,
+                "environment_variables": jobs.ALLOCATOR,
                 "rows": _before(output, name, tiny=tiny) if add else {},
             }
             bench = Bench(settings, figures)

@@ -18,6 +18,12 @@ Call = dict[str, Any]
 Modulelike = Any  # diffusers' classes are untyped
 
 
+_SINGLE = {
+    "to_qkv": ("to_q", "to_k", "to_v"),
+    "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
+}
+
+
 class Way(Protocol):
     """One row, as a new process finds it: what it needs is on disk."""
 
@@ -160,8 +166,19 @@ class Reference(Eager):
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
 
-    def __init__(self, *, regional: bool) -> None:
+    def __init__(
+        self,
+        *,
+        regional: bool,
+        options: Mapping[str, Any] | None = None,
+        fused: bool = False,
+    ) -> None:
         self.regional = regional
+        self.options = options  # Inductor's
+        self.fused = fused  # whether a layer makes queries, keys and values at once
+
+    def ready(self, module: Modulelike) -> Modulelike:
+        return _fused(module) if self.fused else module
 
     def start(self, device: str) -> None:
         import aoti_ref
@@ -179,11 +196,15 @@ class Reference(Eager):
             with aoti_ref.capture_regions(module) as recorded:
                 for call in calls:
                     module(**call)
-            aoti_ref.compile_regions(module, recorded, progress=False).save(path)
+            blocks = aoti_ref.compile_regions(
+                module, recorded, options=self.options, progress=False
+            )
+            blocks.save(path)
             return _graphs(path)
         with aoti_ref.capture(module) as captured:
             module(**calls[0])
-        aoti_ref.compile(aoti_ref.export(module, captured)).save(path)
+        program = aoti_ref.export(module, captured)
+        aoti_ref.compile(program, options=self.options).save(path)
         return {type(module).__name__: path.stat().st_size}
 
     def use(self) -> None:
@@ -193,6 +214,18 @@ class Reference(Eager):
         import aoti_ref
 
         aoti_ref.apply(aoti_ref.load(folder / "package.pt2"), module)
+
+
+def _fused(module: Modulelike) -> Modulelike:
+    """Let one layer make queries, keys and values; take the three away."""
+    module.fuse_qkv_projections()
+    for part in module.modules():
+        if not getattr(part, "fused_projections", False):
+            continue
+        for fused, single in _SINGLE.items():
+            for name in single if hasattr(part, fused) else ():
+                delattr(part, name)
+    return module
 
 
 def _graphs(path: Path) -> dict[str, int]:
@@ -214,19 +247,25 @@ class Quantised(Reference):
     needs: str | None = "torchao"
     fp8 = True
 
-    def __init__(self, scheme: str, *, regional: bool) -> None:
-        super().__init__(regional=regional)
+    def __init__(self, scheme: str, *, regional: bool, **tuned: Any) -> None:
+        super().__init__(regional=regional, **tuned)
         self.scheme = scheme
 
     def ready(self, module: Modulelike) -> Modulelike:
         import aoti_ref
 
+        super().ready(module)
         if next(module.parameters()).device.type == "cpu":  # a tiny one
             aoti_ref.quantize(module, "weight_only", smallest=0)
         else:
             aoti_ref.quantize(module, self.scheme)
         return module
 
+
+_DESCENT = {"coordinate_descent_tuning": True}
+_AUTOTUNE = {"max_autotune": True}
+_TMA = {"triton.enable_persistent_tma_matmul": True}
+_ALL = {**_AUTOTUNE, **_DESCENT, **_TMA}
 
 # In the order of the table.
 COMPILING: dict[str, Compiling] = {
@@ -240,5 +279,14 @@ COMPILING: dict[str, Compiling] = {
     "fp8_row_regional": Quantised("per_row", regional=True),
     "fp8_tensor_regional": Quantised("per_tensor", regional=True),
     "fp8_row_whole": Quantised("per_row", regional=False),
+    "aoti_ref_whole_qkv": Reference(regional=False, fused=True),
+    "aoti_ref_whole_descent": Reference(regional=False, options=_DESCENT),
+    "aoti_ref_whole_autotune": Reference(regional=False, options=_AUTOTUNE),
+    "aoti_ref_whole_tuned": Reference(regional=False, options=_ALL, fused=True),
+    "aoti_ref_regional_tuned": Reference(regional=True, options=_ALL, fused=True),
+    "fp8_row_regional_qkv": Quantised("per_row", regional=True, fused=True),
+    "fp8_row_regional_tuned": Quantised(
+        "per_row", regional=True, options=_ALL, fused=True
+    ),
 }
 WAYS: dict[str, Way] = {"eager": Eager(), **COMPILING}
