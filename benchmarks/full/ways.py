@@ -225,7 +225,7 @@ def _fused(module: Modulelike) -> Modulelike:
         for fused, single in _SINGLE.items():
             for name in single if hasattr(part, fused) else ():
                 delattr(part, name)
-    return module
+    return module.eval()  # new layers are in training mode
 
 
 def _graphs(path: Path) -> dict[str, int]:
