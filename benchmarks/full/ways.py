@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from benchmarks.full import stages
+from benchmarks.full.tuning import Replayed, fused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,12 +17,6 @@ if TYPE_CHECKING:
 
 Call = dict[str, Any]
 Modulelike = Any  # diffusers' classes are untyped
-
-
-_SINGLE = {
-    "to_qkv": ("to_q", "to_k", "to_v"),
-    "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
-}
 
 
 class Way(Protocol):
@@ -172,13 +167,15 @@ class Reference(Eager):
         regional: bool,
         options: Mapping[str, Any] | None = None,
         fused: bool = False,
+        replayed: bool = False,
     ) -> None:
         self.regional = regional
         self.options = options  # Inductor's
         self.fused = fused  # whether a layer makes queries, keys and values at once
+        self.replayed = replayed  # whether its launches are recorded, and replayed
 
     def ready(self, module: Modulelike) -> Modulelike:
-        return _fused(module) if self.fused else module
+        return fused(module) if self.fused else module
 
     def start(self, device: str) -> None:
         import aoti_ref
@@ -214,18 +211,8 @@ class Reference(Eager):
         import aoti_ref
 
         aoti_ref.apply(aoti_ref.load(folder / "package.pt2"), module)
-
-
-def _fused(module: Modulelike) -> Modulelike:
-    """Let one layer make queries, keys and values; take the three away."""
-    module.fuse_qkv_projections()
-    for part in module.modules():
-        if not getattr(part, "fused_projections", False):
-            continue
-        for fused, single in _SINGLE.items():
-            for name in single if hasattr(part, fused) else ():
-                delattr(part, name)
-    return module.eval()  # new layers are in training mode
+        if self.replayed:
+            module.forward = Replayed(module.forward)
 
 
 def _graphs(path: Path) -> dict[str, int]:
@@ -264,8 +251,7 @@ class Quantised(Reference):
 
 _DESCENT = {"coordinate_descent_tuning": True}
 _AUTOTUNE = {"max_autotune": True}
-_TMA = {"triton.enable_persistent_tma_matmul": True}
-_ALL = {**_AUTOTUNE, **_DESCENT, **_TMA}
+_UNSPLIT = {**_DESCENT, "split_reductions": False}
 
 # In the order of the table.
 COMPILING: dict[str, Compiling] = {
@@ -282,11 +268,13 @@ COMPILING: dict[str, Compiling] = {
     "aoti_ref_whole_qkv": Reference(regional=False, fused=True),
     "aoti_ref_whole_descent": Reference(regional=False, options=_DESCENT),
     "aoti_ref_whole_autotune": Reference(regional=False, options=_AUTOTUNE),
-    "aoti_ref_whole_tuned": Reference(regional=False, options=_ALL, fused=True),
-    "aoti_ref_regional_tuned": Reference(regional=True, options=_ALL, fused=True),
-    "fp8_row_regional_qkv": Quantised("per_row", regional=True, fused=True),
-    "fp8_row_regional_tuned": Quantised(
-        "per_row", regional=True, options=_ALL, fused=True
+    "aoti_ref_whole_replayed": Reference(
+        regional=False, options=_DESCENT, replayed=True
+    ),
+    "fp8_row_regional_descent": Quantised("per_row", regional=True, options=_DESCENT),
+    "fp8_row_regional_unsplit": Quantised("per_row", regional=True, options=_UNSPLIT),
+    "fp8_row_regional_replayed": Quantised(
+        "per_row", regional=True, options=_UNSPLIT, replayed=True
     ),
 }
 WAYS: dict[str, Way] = {"eager": Eager(), **COMPILING}
