@@ -93,7 +93,7 @@ def hub(session: nox.Session) -> None:
 @nox.session
 def browser(session: nox.Session) -> None:
     """Open the board in a real Chromium; `-- --shoot` takes docs/board.png anew."""
-    install(session, "-e", ".[browser]")
+    install(session, "-e", ".[browser,test]")
     if session.posargs == ["--shoot"]:
         run(session, "conformance.browser.shoot")
         return

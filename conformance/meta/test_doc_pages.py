@@ -13,6 +13,7 @@ from urllib.parse import unquote
 import pytest
 
 from conformance.meta import parts
+from conformance.meta.conftest import plugin
 from conformance.results import read
 
 ROOT = Path(__file__).parents[2]
@@ -127,22 +128,25 @@ def test_the_adapter_of_the_page_is_scored(tmp_path: Path) -> None:
     path = os.pathsep.join([str(ROOT), str(EXAMPLES)])
     command = (
         *(sys.executable, "-m", "pytest", "--pyargs", "conformance.clauses"),
+        *plugin(),
         *("-q", "-p", "no:cacheprovider", "--aoti-impl=my_cached_adapter"),
-        *("--aoti-clause=CAP-01", "--aoti-clause=CAP-05", "--aoti-clause=EXP-01"),
+        *("--aoti-clause=CAP-01", "--aoti-clause=CAP-05", "--aoti-clause=APP-02"),
         "--aoti-report=mine.jsonl",
     )
 
-    subprocess.run(
+    done = subprocess.run(
         command,
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path, "AOTI_CACHE": str(tmp_path / "cache")},
+        env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
+        text=True,
         timeout=240,
         check=False,
     )
 
+    assert done.returncode == 1, done.stdout + done.stderr
     run = read(tmp_path / "mine.jsonl")
     assert run.complete
     assert run.name == "my_layer 0.1"
     outcomes = {result.clause: result.outcome for result in run.results}
-    assert outcomes == {"CAP-01": "fail", "CAP-05": "pass", "EXP-01": "pass"}
+    assert outcomes == {"CAP-01": "fail", "CAP-05": "pass", "APP-02": "pass"}
