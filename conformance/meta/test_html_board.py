@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_a_page_carries_every_command_as_it_was() -> None:
     for result in run.results:
         outcome, message, command = found[result.id]
         assert (outcome, message) == (result.outcome, result.message)
-        assert command.replace("\0", html_data.shlex.quote(result.id)) == result.command
+        assert command.replace("\0", shlex.quote(result.id)) == result.command
 
 
 def test_what_a_message_says_stays_text() -> None:
@@ -129,15 +130,9 @@ def test_equal_names_stay_apart() -> None:
 def test_any_part_stands_alone(part: str) -> None:
     known = samples.catalogue(1, 2)
     run = samples.run("first", known, shift=0)
-    all_of_it = {
-        "runs": [run],
-        "fuzzed": [samples.fuzz()],
-        "measured": [samples.measurement()],
-    }
-    page = render(
-        Files(**{"runs": [], "fuzzed": [], "measured": [], part: all_of_it[part]}),
-        known,
-    )
+    none = Files([], [], [])
+    whole = Files([run], [samples.fuzz()], [samples.measurement()])
+    page = render(replace(none, **{part: getattr(whole, part)}), known)
 
     ids = {"runs": "clauses", "fuzzed": "fuzz", "measured": "measured"}
     assert [f'<section id="{name}"' in page for name in ids.values()] == [
