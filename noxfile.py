@@ -91,6 +91,16 @@ def hub(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Open the board in a real Chromium; `-- --shoot` takes docs/board.png anew."""
+    install(session, "-e", ".[browser,test]")
+    if session.posargs == ["--shoot"]:
+        run(session, "conformance.browser.shoot")
+        return
+    run(session, "pytest", "conformance/browser", *session.posargs)
+
+
+@nox.session
 def gpu(session: nox.Session) -> None:
     """Run every clause on the GPU of this machine (`--no-venv` keeps its torch)."""
     install(session, "-e", ".[gpu]")
@@ -151,6 +161,9 @@ DATA = (
     "conformance/SPEC.md",
     "conformance/aoti-conformance-1.schema.json",
     "conformance/failure_modes.toml",
+    "conformance/templates/board.css",
+    "conformance/templates/board.html.j2",
+    "conformance/templates/board.js",
     "conformance/expected/spaces.toml",
     "conformance/expected/torch_aoti.toml",
     "conformance/expected/torch_compile.toml",

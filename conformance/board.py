@@ -83,7 +83,7 @@ def markdown(runs: Sequence[Run], fuzzed: Sequence[FuzzRun] = ()) -> str:
     if fuzzed:
         parts.append(fuzz_board.markdown(fuzzed))
     for run in runs:
-        parts.append(f"## {_cell(run.name)}\n\n{_environment(run)}\n")
+        parts.append(f"## {_cell(run.name)}\n\n{environment(run)}\n")
         heads = ["chapter", *_seen(run)]
         parts.append(
             _markdown_table(heads, ([name, *counts] for name, counts in _rows(run)))
@@ -109,7 +109,7 @@ def worst(outcomes: Iterable[str]) -> str:
 
 
 def _draw_run(console: Console, run: Run) -> None:
-    console.print(Text(run.name, style="bold"), Text(_environment(run), style="dim"))
+    console.print(Text(run.name, style="bold"), Text(environment(run), style="dim"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("chapter")
     for outcome in _seen(run):
@@ -131,7 +131,8 @@ def _draw_run(console: Console, run: Run) -> None:
     console.print()
 
 
-def _environment(run: Run) -> str:
+def environment(run: Run) -> str:
+    """Say where `run` was made, and whether it was cut short."""
     there = run.header["environment"]
     torch = there["versions"].get("torch", "none")
     gpus = f", {len(there['gpus'])} x {there['gpus'][0]}" if there["gpus"] else ""
@@ -139,7 +140,7 @@ def _environment(run: Run) -> str:
     return f"torch {torch}, Python {there['python']}, {there['cpus']} CPUs{gpus}{cut}"
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
+def labels(runs: Sequence[Run]) -> list[str]:
     """Name the columns: where two are of one name, by device and torch, too."""
     names = [run.name for run in runs]
     return [
@@ -161,7 +162,7 @@ def _seen(run: Run) -> list[str]:
 
 def _rows(run: Run) -> list[tuple[str, list[str]]]:
     """Count the outcomes of each chapter that has results."""
-    names = _chapter_names()
+    names = chapter_names()
     letters = list(dict.fromkeys(name[:3] for name in run.clauses))
     rows = []
     for chapter in letters:
@@ -176,7 +177,7 @@ def _rows(run: Run) -> list[tuple[str, list[str]]]:
     return rows
 
 
-def _chapter_names() -> dict[str, str]:
+def chapter_names() -> dict[str, str]:
     """Names of chapters, if this installation knows them; the letters do without."""
     try:
         return chapters()
@@ -214,7 +215,7 @@ def _compared(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def _side_by_side(runs: Sequence[Run]) -> Table:
-    table = Table("clause", *_labels(runs), box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table("clause", *labels(runs), box=box.SIMPLE_HEAD, pad_edge=False)
     for name, *outcomes in _compared(runs):
         table.add_row(
             name,
@@ -224,7 +225,7 @@ def _side_by_side(runs: Sequence[Run]) -> Table:
 
 
 def _markdown_side_by_side(runs: Sequence[Run]) -> str:
-    heads = ["clause", *_labels(runs)]
+    heads = ["clause", *labels(runs)]
     profiles = dict.fromkeys(profile for run in runs for profile in run.verdicts)
     verdicts = [[run.verdicts.get(profile) for run in runs] for profile in profiles]
     rows = [

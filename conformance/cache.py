@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from conformance.adapter import Adapter, Dynamic, Packages
+    from conformance.adapter import Adapter, Dynamic
     from conformance.adapter_graphs import Regional, Variants
 
 
@@ -121,17 +121,21 @@ class PackageCache:
         with FileLock(f"{folder}.lock"):
             if not folder.is_dir():
                 self._keep(make(), folder)
-        packages = cast("Packages", self.adapter)
-        return getattr(packages, "thaw", packages.load)(folder)
+        return self._verb("thaw", "load")(folder)
 
     def _keep(self, compiled: Any, folder: Path) -> None:
         """Save beside `folder` first, so that half a package never counts as one."""
         with tempfile.TemporaryDirectory(dir=folder.parent) as parent:
             made = Path(parent) / "package"
             made.mkdir()
-            packages = cast("Packages", self.adapter)
-            getattr(packages, "freeze", packages.save)(compiled, made)
+            self._verb("freeze", "save")(compiled, made)
             shutil.move(made, folder)
+
+    def _verb(self, own: str, of_packages: str) -> Callable[..., Any]:
+        """Give the verb for the cache alone, or else the one of `package`."""
+        name = own if hasattr(self.adapter, own) else of_packages
+        verb: Callable[..., Any] = getattr(self.adapter, name)
+        return verb
 
     def _key(
         self,

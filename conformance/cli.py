@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from conformance import __version__, fuzz_results, spec
+from conformance import __version__, html_board, spec
 from conformance.cli_fuzz import fuzz
 from conformance.collecting import CLAUSES
 from conformance.problems import Problem
-from conformance.results import BrokenResults, read
+from conformance.results import BrokenResults
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -27,16 +27,19 @@ def main() -> None:
 @click.option(
     "--markdown", type=click.Path(path_type=Path), help="Write the board here, too."
 )
-def report(files: tuple[Path, ...], markdown: Path | None) -> None:
+@click.option(
+    "--html", type=click.Path(path_type=Path), help="Write it as one page here, too."
+)
+def report(files: tuple[Path, ...], markdown: Path | None, html: Path | None) -> None:
     """Print the board of one or several results files, side by side."""
     from conformance import board  # rich takes its time
 
-    fuzzes = [path for path in files if fuzz_results.is_fuzz(path)]
     try:
-        runs = [read(path) for path in files if path not in fuzzes]
-        fuzzed = [fuzz_results.read(path) for path in fuzzes]
+        found = html_board.read(files)
     except BrokenResults as error:
         raise Problem(str(error)) from error
+    html_board.put(html, found)
+    runs, fuzzed = found.runs, found.fuzzed
     colour = sys.stdout.isatty()
     click.echo(board.terminal(runs, fuzzed, colour=colour), color=colour)
     if markdown is None:

@@ -56,6 +56,13 @@ from conformance.spec import blocked, clause
 """
 
 
+def plugin() -> tuple[str, ...]:
+    """The options by which another pytest finds the suite's plugin."""
+    points = entry_points(group="pytest11")
+    installed = any(point.value == "conformance.plugin" for point in points)
+    return () if installed else ("-p", "conformance.plugin")
+
+
 @dataclass(frozen=True)
 class Stage:
     """A folder in which the suite is a small one."""
@@ -75,13 +82,8 @@ class Stage:
 
     def run(self, *arguments: str, impl: str = "small_adapter") -> pytest.RunResult:
         """Run pytest here."""
-        installed = any(
-            point.value == "conformance.plugin"
-            for point in entry_points(group="pytest11")
-        )
-        plugin = () if installed else ("-p", "conformance.plugin")
         return self.pytester.runpytest_subprocess(
-            *plugin, "-p", "no:cacheprovider", f"--aoti-impl={impl}", *arguments
+            *plugin(), "-p", "no:cacheprovider", f"--aoti-impl={impl}", *arguments
         )
 
     def results(self, *arguments: str) -> Run:

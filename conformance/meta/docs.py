@@ -2,8 +2,9 @@
 
     python -m conformance.meta.docs [--check]
 
-The board, the pages of performance and README's excerpts of both come from
-`benchmarks/results`, the table of failure modes from SPEC.md.
+The boards, the pages of performance and README's excerpts of both come from
+`benchmarks/results`, the table of failure modes and the contents of SPEC.md from
+SPEC.md, code from its files.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import sys
 from pathlib import Path
 
 from benchmarks import table
-from conformance import board, coverage, fuzz_results, results
+from conformance import board, coverage, html_board, results
+from conformance.meta import parts
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+SPEC = ROOT / "conformance" / "SPEC.md"
 _SHOWN = "reference-cpu-torch2.13.jsonl"  # in the README
 _BLOCK = re.compile(r"(<!-- board -->\n).*?(<!-- end of board -->)", re.DOTALL)
 _SPEED = re.compile(
@@ -32,17 +35,17 @@ follows below, and stands in [conformance/expected](../conformance/expected).
 
 def pages() -> dict[Path, str]:
     """Give the text of every page that has a generated part."""
-    files = sorted(RESULTS.glob("*.jsonl"))
-    fuzzed = [path for path in files if fuzz_results.is_fuzz(path)]
-    runs = [results.read(path) for path in files if path not in fuzzed]
-    title, _, rest = board.markdown(
-        runs, [fuzz_results.read(path) for path in fuzzed]
-    ).partition("\n")
+    found = html_board.read(sorted(RESULTS.glob("*.json*")))
+    title, _, rest = board.markdown(found.runs, found.fuzzed).partition("\n")
     readme = ROOT / "README.md"
     text = _BLOCK.sub(_excerpt, readme.read_text(encoding="utf-8"))
     measured = table.read(RESULTS)
     speed = table.excerpt(measured)
+    written = [SPEC, *sorted((ROOT / "docs").glob("*.md"))]
+    marked = {path: parts.filled(path.read_text("utf-8"), ROOT) for path in written}
     return {
+        **marked,
+        ROOT / "docs" / "board.html": html_board.render(found),
         ROOT / "docs" / "board.md": f"{title}\n\n{_HEAD}\n{rest.lstrip()}",
         ROOT / "docs" / "coverage.md": coverage.table(),
         readme: _SPEED.sub(lambda found: found[1] + speed + found[2], text),

@@ -1,0 +1,60 @@
+"""What is kept of compiled models between tests."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import nn
+
+from conformance.adapter import Call, Info
+from conformance.cache import PackageCache
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Base:
+    """An adapter that counts what it compiles."""
+
+    info = Info("small", "1.0", "", "", cacheable=True)
+    capabilities: frozenset[str] = frozenset()
+    compiles = 0
+
+    def export(self, *_: Any, **__: Any) -> str:
+        return "exported"
+
+    def compile(self, exported: str, **_: Any) -> str:
+        self.compiles += 1
+        return f"{exported}, compiled"
+
+    def write(self, compiled: str, folder: Path) -> None:
+        (folder / "model").write_text(compiled)
+
+    def read(self, folder: Path) -> str:
+        return (folder / "model").read_text()
+
+
+class Packages(Base):
+    save, load = Base.write, Base.read
+
+
+class Freezes(Base):
+    freeze, thaw = Base.write, Base.read
+
+
+@pytest.mark.parametrize("kind", [Packages, Freezes])
+def test_a_model_is_compiled_once(
+    kind: type[Base], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # the cache sets Inductor's
+    adapter: Any = kind()
+    cache = PackageCache(tmp_path, adapter)
+    call = Call((torch.zeros(1, 2),))
+
+    found = [cache.compiled(nn.Linear(2, 2), call) for _ in range(2)]
+
+    assert found == ["exported, compiled"] * 2
+    assert adapter.compiles == 1
