@@ -83,22 +83,20 @@ def markdown(runs: Sequence[Run], fuzzed: Sequence[FuzzRun] = ()) -> str:
     if fuzzed:
         parts.append(fuzz_board.markdown(fuzzed))
     for run in runs:
-        parts.append(f"## {_cell(run.name)}\n\n{_environment(run)}\n")
+        parts.append(f"## {_cell(run.name)}\n\n{environment(run)}\n")
         heads = ["chapter", *_seen(run)]
         parts.append(
-            _markdown_table(heads, ([name, *counts] for name, counts in _rows(run)))
+            markdown_table(heads, ([name, *counts] for name, counts in _rows(run)))
         )
         lines = (
             f"- `{profile}`: {verdict}" for profile, verdict in run.verdicts.items()
         )
         parts.append("\n".join(lines) + "\n")
         others = [
-            [name, outcome, _short(told)] for name, outcome, told in _not_pass(run)
+            [name, outcome, short(told)] for name, outcome, told in _not_pass(run)
         ]
         if others:
-            parts.append(
-                _markdown_table(["clause", "outcome", "what happened"], others)
-            )
+            parts.append(markdown_table(["clause", "outcome", "what happened"], others))
     return "\n".join(parts)
 
 
@@ -109,7 +107,7 @@ def worst(outcomes: Iterable[str]) -> str:
 
 
 def _draw_run(console: Console, run: Run) -> None:
-    console.print(Text(run.name, style="bold"), Text(_environment(run), style="dim"))
+    console.print(Text(run.name, style="bold"), Text(environment(run), style="dim"))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("chapter")
     for outcome in _seen(run):
@@ -124,14 +122,15 @@ def _draw_run(console: Console, run: Run) -> None:
             Text(f"{name} "), Text(outcome, style=style), Text(title), sep="  "
         )
         if told:
-            console.print(Text(f"        {_short(told)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"        {short(told)}", style="dim"), soft_wrap=True)
     for profile, verdict in run.verdicts.items():
         style = _STYLES.get(verdict.verdict, _BAD)
         console.print(Text(f"{profile:<12}"), Text(str(verdict), style=style))
     console.print()
 
 
-def _environment(run: Run) -> str:
+def environment(run: Run) -> str:
+    """Say where a run was, in half a line."""
     there = run.header["environment"]
     torch = there["versions"].get("torch", "none")
     gpus = f", {len(there['gpus'])} x {there['gpus'][0]}" if there["gpus"] else ""
@@ -231,11 +230,12 @@ def _markdown_side_by_side(runs: Sequence[Run]) -> str:
         [f"`{profile}`", *(entry.verdict if entry else "" for entry in row)]
         for profile, row in zip(profiles, verdicts, strict=True)
     ]
-    first = _markdown_table(["profile", *heads[1:]], rows)
-    return f"{first}\n{_markdown_table(heads, _compared(runs))}"
+    first = markdown_table(["profile", *heads[1:]], rows)
+    return f"{first}\n{markdown_table(heads, _compared(runs))}"
 
 
-def _markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(
         f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines
@@ -246,7 +246,8 @@ def _cell(text: str) -> str:
     return re.sub(r"([|<])", r"\\\1", text)
 
 
-def _short(message: str) -> str:
+def short(message: str) -> str:
+    """Take the first line of a message, and not too much of it."""
     line = message.strip().partition("\n")[0]
     return (
         line
