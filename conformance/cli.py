@@ -81,14 +81,7 @@ def clauses(id: str | None) -> None:  # noqa: A002  # it is what the help calls 
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def run(arguments: tuple[str, ...]) -> None:
-    r"""Run the suite: `pytest --pyargs conformance`, with the arguments given.
-
-    \b
-    Examples:
-      aoti-conformance run --aoti-impl=my_pkg.adapter --aoti-report=mine.jsonl
-      aoti-conformance run --aoti-clause=APP-03 -x
-      aoti-conformance run -n 4 --aoti-profile=core
-    """
+    """Run the suite: `pytest --pyargs conformance`, with the arguments given."""
     import pytest  # the other commands do without
 
     sys.exit(pytest.main(["--pyargs", "conformance", *arguments]))

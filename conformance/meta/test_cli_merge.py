@@ -94,7 +94,7 @@ def test_header_says_what_a_selection_left_out(stage: Stage) -> None:
 def group(number: int, splits: int = 2, **more: Any) -> Run:
     """A group with one test of CAP-01; what differs from the others is `more`."""
     tests = [f"t::test_{index}" for index in range(1, splits + 1)]
-    shard = {"group": number, "splits": splits, "tests": splits}
+    shard: dict[str, Any] = {"group": number, "splits": splits, "tests": splits}
     shard["digest"] = digest(tests)
     test = f"t::test_{number}"
     return replace(
