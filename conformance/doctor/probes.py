@@ -214,7 +214,8 @@ def compile_package(folder: str, device: str) -> str:
 
     torch.manual_seed(0)
     # They would be compiled for this one module, and cost three times as much.
-    torch._inductor.config.cpp_cache_precompile_headers = False  # noqa: SLF001
+    if hasattr(torch._inductor.config, "cpp_cache_precompile_headers"):  # noqa: SLF001
+        torch._inductor.config.cpp_cache_precompile_headers = False  # noqa: SLF001
     module = nn.Sequential(nn.Linear(8, 8), nn.ReLU()).eval().to(device)
     argument = torch.ones(2, 8, device=device)
     package = Path(folder, f"{device.replace(':', '-')}.pt2")
