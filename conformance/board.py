@@ -86,19 +86,17 @@ def markdown(runs: Sequence[Run], fuzzed: Sequence[FuzzRun] = ()) -> str:
         parts.append(f"## {_cell(run.name)}\n\n{environment(run)}\n")
         heads = ["chapter", *_seen(run)]
         parts.append(
-            _markdown_table(heads, ([name, *counts] for name, counts in _rows(run)))
+            markdown_table(heads, ([name, *counts] for name, counts in _rows(run)))
         )
         lines = (
             f"- `{profile}`: {verdict}" for profile, verdict in run.verdicts.items()
         )
         parts.append("\n".join(lines) + "\n")
         others = [
-            [name, outcome, _short(told)] for name, outcome, told in _not_pass(run)
+            [name, outcome, short(told)] for name, outcome, told in _not_pass(run)
         ]
         if others:
-            parts.append(
-                _markdown_table(["clause", "outcome", "what happened"], others)
-            )
+            parts.append(markdown_table(["clause", "outcome", "what happened"], others))
     return "\n".join(parts)
 
 
@@ -124,7 +122,7 @@ def _draw_run(console: Console, run: Run) -> None:
             Text(f"{name} "), Text(outcome, style=style), Text(title), sep="  "
         )
         if told:
-            console.print(Text(f"        {_short(told)}", style="dim"), soft_wrap=True)
+            console.print(Text(f"        {short(told)}", style="dim"), soft_wrap=True)
     for profile, verdict in run.verdicts.items():
         style = _STYLES.get(verdict.verdict, _BAD)
         console.print(Text(f"{profile:<12}"), Text(str(verdict), style=style))
@@ -232,11 +230,12 @@ def _markdown_side_by_side(runs: Sequence[Run]) -> str:
         [f"`{profile}`", *(entry.verdict if entry else "" for entry in row)]
         for profile, row in zip(profiles, verdicts, strict=True)
     ]
-    first = _markdown_table(["profile", *heads[1:]], rows)
-    return f"{first}\n{_markdown_table(heads, _compared(runs))}"
+    first = markdown_table(["profile", *heads[1:]], rows)
+    return f"{first}\n{markdown_table(heads, _compared(runs))}"
 
 
-def _markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table in Markdown."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(
         f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines
@@ -247,7 +246,8 @@ def _cell(text: str) -> str:
     return re.sub(r"([|<])", r"\\\1", text)
 
 
-def _short(message: str) -> str:
+def short(message: str) -> str:
+    """Take the first line of a message, and not too much of it."""
     line = message.strip().partition("\n")[0]
     return (
         line

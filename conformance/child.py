@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ def run_isolated(
         # Fixtures of other tests in this session are the parent's to tear down.
         item.session._setupstate = SetupState()  # noqa: SLF001
         hypothesis_profile.sow(getattr(item, "obj", None), seed)
+        random.seed(seed)
         if "torch" in sys.modules:
             sys.modules["torch"].manual_seed(seed)
         to_plain = config.hook.pytest_report_to_serializable

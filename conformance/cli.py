@@ -2,58 +2,58 @@
 
 from __future__ import annotations
 
-import ast
 import sys
-from pathlib import Path
-from typing import Any
 
 import click
 
-from conformance import __version__, html_board, spec
+from conformance import __version__, sources, spec
+from conformance.cli_doctor import doctor
+from conformance.cli_expect import expect
 from conformance.cli_fuzz import fuzz
-from conformance.collecting import CLAUSES
-from conformance.problems import Problem
-from conformance.results import BrokenResults
+from conformance.cli_merge import diff, merge
+from conformance.cli_report import report
+from conformance.problems import Commands, Problem
+
+_EPILOG = """
+\b
+A first hour:
+  aoti-conformance doctor                            # can this machine do it at all?
+  aoti-conformance run --aoti-impl=my_pkg.adapter --aoti-report=mine.jsonl
+  aoti-conformance report mine.jsonl                 # the board, again
+  aoti-conformance clauses APP-03                    # what one of them demands, and why
+  aoti-conformance expect --update known.toml mine.jsonl   # what is known to fail
+  aoti-conformance diff main.jsonl mine.jsonl        # the gate of a pull request
+
+Exit codes: 0 good, 1 found something, 4 cannot be done; all of them in
+docs/exit-codes.md.
+"""
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=Commands,
+    epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="aoti-conformance")
 def main() -> None:
     """Hold a layer over AOTInductor to its specification."""
 
 
-@main.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--markdown", type=click.Path(path_type=Path), help="Write the board here, too."
+@main.command(
+    epilog="""
+\b
+Examples:
+  aoti-conformance clauses             # every clause, with its profiles
+  aoti-conformance clauses APP-03      # one, with its tests and mutants
+"""
 )
-@click.option(
-    "--html", type=click.Path(path_type=Path), help="Write it as one page here, too."
-)
-def report(files: tuple[Path, ...], markdown: Path | None, html: Path | None) -> None:
-    """Print the board of one or several results files, side by side."""
-    from conformance import board  # rich takes its time
-
-    try:
-        found = html_board.read(files)
-    except BrokenResults as error:
-        raise Problem(str(error)) from error
-    html_board.put(html, found)
-    runs, fuzzed = found.runs, found.fuzzed
-    colour = sys.stdout.isatty()
-    click.echo(board.terminal(runs, fuzzed, colour=colour), color=colour)
-    if markdown is None:
-        return
-    try:
-        markdown.write_text(board.markdown(runs, fuzzed), encoding="utf-8")
-    except OSError as error:
-        raise Problem(f"--markdown={markdown}: cannot be written ({error})") from error
-
-
-@main.command()
 @click.argument("id", required=False)
 def clauses(id: str | None) -> None:  # noqa: A002  # it is what the help calls it
-    """List the clauses, or show one with its reason and its tests."""
+    """List the clauses, or show one with its reason, its tests and its mutants.
+
+    A mutant is an implementation that breaks this one clause, and proves that its
+    tests bite.
+    """
     try:
         known = spec.catalogue()
     except (OSError, spec.BrokenSpec) as error:
@@ -69,8 +69,10 @@ def clauses(id: str | None) -> None:  # noqa: A002  # it is what the help calls 
     for name in ("covers", "needs", "profile"):
         if getattr(entry, name):
             click.echo(f"{name.capitalize()}: {', '.join(getattr(entry, name))}")
-    for test in tests_of(id):
+    for test in sources.tests_of(id):
         click.echo(f"Test: {test}")
+    for mutant in sources.mutants_of(id):
+        click.echo(f"Mutant: {mutant}")
 
 
 @main.command(
@@ -85,27 +87,5 @@ def run(arguments: tuple[str, ...]) -> None:
     sys.exit(pytest.main(["--pyargs", "conformance", *arguments]))
 
 
-main.add_command(fuzz)
-
-
-def tests_of(clause: str) -> list[str]:
-    """Name the tests of `clause`, without importing them."""
-    return [
-        f"{path.stem}::{node.name}"
-        for path in sorted(CLAUSES.glob("test_*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
-        and any(_names_clause(entry, clause) for entry in node.decorator_list)
-    ]
-
-
-def _names_clause(decorator: Any, clause: str) -> bool:  # ast has no better type
-    return (
-        isinstance(decorator, ast.Call)
-        and isinstance(decorator.func, ast.Name)
-        and decorator.func.id == "clause"
-        and any(
-            isinstance(entry, ast.Constant) and entry.value == clause
-            for entry in decorator.args
-        )
-    )
+for command in (report, merge, diff, expect, fuzz, doctor):
+    main.add_command(command)

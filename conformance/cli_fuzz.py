@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from conformance import isolated
+from conformance.exit_codes import ExitCode
 from conformance.problems import Problem
 
 if TYPE_CHECKING:
@@ -21,12 +22,20 @@ if TYPE_CHECKING:
     from conformance.adapter import Adapter
     from conformance.fuzz_results import Case, Finding, Tally
 
-EXIT_FOUND = 1
 _MOST_SHOWN = 20
 _WORKERS = min(os.cpu_count() or 1, 8)
 
 
-@click.command()
+_EPILOG = """
+\b
+Examples:
+  aoti-conformance fuzz --impl my_pkg.adapter --calls 2000 --output mine-fuzz.jsonl
+  aoti-conformance fuzz --impl my_pkg.adapter --subject many --case rank 17
+  aoti-conformance fuzz --impl my_pkg.adapter --packages 500
+"""
+
+
+@click.command(epilog=_EPILOG)
 @click.option("--impl", default="reference", show_default=True, help="Who is called.")
 @click.option(
     "--calls",
@@ -158,7 +167,7 @@ def fuzz(
             fuzz_results.write(output, header, findings, tally, repeat)
         except OSError as error:
             raise Problem(f"--output={output}: cannot be written ({error})") from error
-    sys.exit(0 if tally.clean else EXIT_FOUND)
+    sys.exit(ExitCode.OK if tally.clean else ExitCode.FOUND)
 
 
 def _refuse_unknown(option: str, names: Iterable[str], known: Iterable[str]) -> None:

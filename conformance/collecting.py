@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -68,8 +68,12 @@ def adapter(name: str) -> Adapter:
         raise pytest.UsageError(str(error)) from error
 
 
-def expectations(option: str | None, name: str) -> dict[str, Deviation]:
+def expectations(
+    option: str | None, name: str, environment: Mapping[str, Any]
+) -> dict[str, Deviation]:
     """Read the known deviations: from the file that was given, or the one for `name`.
+
+    Left out are those whose condition this `environment` does not meet.
 
     Raises:
         pytest.UsageError: The file cannot be used.
@@ -78,7 +82,7 @@ def expectations(option: str | None, name: str) -> dict[str, Deviation]:
     if not option and not path.exists():
         return {}
     try:
-        return deviations.read(path, spec.catalogue())
+        return deviations.read(path, spec.catalogue(), environment)
     except deviations.BadDeviations as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -89,6 +93,8 @@ def check_device(name: str) -> None:
     Raises:
         pytest.UsageError: It has not.
     """
+    if name == "cpu":  # and torch need not be asked
+        return
     import torch  # clause tests are there, and have imported it
 
     try:

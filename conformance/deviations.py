@@ -5,6 +5,10 @@ reason = "yields an empty call instead of raising"
 see = "https://example.org/issues/1"
 kind = "upstream"                  # or bug, flaky; optional
 tests = ["test_capture_x[wan]"]    # only these; optional
+when = { device = "cuda*" }        # only there; optional: see conditions.py
+
+A clause that deviates in several ways has a table `[[CAP-03]]` for each; of those, one
+at most may hold in an environment.
 """
 
 from __future__ import annotations
@@ -13,16 +17,21 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from conformance.conditions import ALWAYS, BadCondition, Condition, condition
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
 KINDS = ("bug", "upstream", "flaky")
+# So begins the reason, or what to see, of an entry that nobody has looked at.
+UNREVIEWED = "unreviewed"
+_SHOWN = 5
 
 
 class BadDeviations(Exception):
@@ -39,6 +48,7 @@ class Deviation:
         see: Where that is written down.
         kind: `bug` (its own), `upstream`, or `flaky` (sometimes; never stale).
         tests: Names of tests, with their parameters; none means the clause.
+        when: Where this holds; everywhere, unless given.
     """
 
     clause: str
@@ -46,28 +56,92 @@ class Deviation:
     see: str
     kind: str = "bug"
     tests: tuple[str, ...] = ()
+    when: Condition = ALWAYS
 
     @property
     def note(self) -> str:
         """What the board says."""
         return f"{self.reason} ({self.see})"
 
+    @property
+    def reviewed(self) -> bool:
+        """Whether a person has said what this is."""
+        return not any(
+            text.lower().startswith(UNREVIEWED) for text in (self.reason, self.see)
+        )
+
     def covers(self, test: str) -> bool:
         """Whether this entry speaks of the test of its clause named `test`."""
         return not self.tests or test in self.tests
 
 
-def read(path: Path, clauses: Collection[str]) -> dict[str, Deviation]:
-    """Read the deviations at `path`, by clause; each must be one of `clauses`.
+def read(
+    path: Path, clauses: Collection[str], environment: Mapping[str, Any]
+) -> dict[str, Deviation]:
+    """Read the deviations at `path` that hold in `environment`, by clause.
+
+    Args:
+        path: The file.
+        clauses: The ids that there are.
+        environment: As the header of a results file has it.
 
     Raises:
-        BadDeviations: The file cannot be read, or an entry is not as it should be.
+        BadDeviations: The file cannot be read, an entry is not as it should be or
+            was reviewed by nobody, or two of one clause hold here.
+    """
+    found = parse(path, text_of(path), clauses)
+    unreviewed = list(dict.fromkeys(e.clause for e in found if not e.reviewed))
+    if unreviewed:
+        more = "" if len(unreviewed) <= _SHOWN else f" and {len(unreviewed) - _SHOWN}"
+        names = ", ".join(unreviewed[:_SHOWN]) + more + (" more" if more else "")
+        raise BadDeviations(
+            f"{path}: nobody has reviewed {names}: say what happens there instead, as "
+            f"the reason, and where that is written down, as see"
+        )
+    held: dict[str, Deviation] = {}
+    for entry in found:
+        if entry.when.holds(environment):
+            if entry.clause in held:
+                raise BadDeviations(
+                    f"{path}: [[{entry.clause}]]: two of its entries hold here, "
+                    f"{held[entry.clause].reason!r} and {entry.reason!r}"
+                )
+            held[entry.clause] = entry
+    return held
+
+
+def parse(path: Path, text: str, clauses: Collection[str]) -> list[Deviation]:
+    """Read every entry of a file, whatever its condition and whoever reviewed it.
+
+    Args:
+        path: The file, to name it.
+        text: What it says.
+        clauses: The ids that there are.
+
+    Raises:
+        BadDeviations: It is no TOML, or an entry is not as it should be.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
         raise BadDeviations(f"{path}: cannot be read ({error})") from error
-    return {name: _entry(path, name, table, clauses) for name, table in tables.items()}
+    return [
+        _entry(path, name, table, clauses)
+        for name, entry in tables.items()
+        for table in (entry if isinstance(entry, list) else [entry])
+    ]
+
+
+def text_of(path: Path) -> str:
+    """Read a file.
+
+    Raises:
+        BadDeviations: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadDeviations(f"{path}: cannot be read ({error})") from error
 
 
 def _entry(path: Path, name: str, table: Any, clauses: Collection[str]) -> Deviation:
@@ -76,7 +150,7 @@ def _entry(path: Path, name: str, table: Any, clauses: Collection[str]) -> Devia
         raise BadDeviations(f"{where}: SPEC.md has no {name}")
     if not isinstance(table, dict):
         raise BadDeviations(f"{where} must be a table")
-    unknown = sorted(set(table) - {"reason", "see", "kind", "tests"})
+    unknown = sorted(set(table) - {"reason", "see", "kind", "tests", "when"})
     if unknown:
         raise BadDeviations(f"{where} has keys that mean nothing: {', '.join(unknown)}")
     for key in ("reason", "see"):
@@ -87,26 +161,31 @@ def _entry(path: Path, name: str, table: Any, clauses: Collection[str]) -> Devia
     tests = table.get("tests", [])
     if not isinstance(tests, list) or not all(isinstance(test, str) for test in tests):
         raise BadDeviations(f"{where}: tests must be a list of names of tests")
-    return Deviation(
-        name, table["reason"], table["see"], table.get("kind", "bug"), tuple(tests)
-    )
+    try:
+        when = condition(table["when"]) if "when" in table else ALWAYS
+    except BadCondition as error:
+        raise BadDeviations(f"{where}: when {error}") from error
+    kind = table.get("kind", "bug")
+    return Deviation(name, table["reason"], table["see"], kind, tuple(tests), when)
+
+
+def strict(deviations: Mapping[str, Deviation]) -> list[str]:
+    """List the clauses whose entry speaks of all their tests, and can go stale."""
+    return [
+        name
+        for name, entry in deviations.items()
+        if not entry.tests and entry.kind != "flaky"
+    ]
 
 
 def stale(
-    deviations: Mapping[str, Deviation],
-    outcomes: Mapping[str, Collection[str]],
-) -> list[Deviation]:
-    """Return the entries for whole clauses of which no test deviates any more.
+    expected: Collection[str], outcomes: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return those of the `expected` clauses of which no test deviates any more.
 
     Args:
-        deviations: The entries by clause.
+        expected: Clauses with a strict entry.
         outcomes: Per clause, the outcomes of all its tests. Clauses of which not
             every test ran are left out, for nothing can be said of them.
     """
-    return [
-        entry
-        for name, entry in deviations.items()
-        if not entry.tests
-        and entry.kind != "flaky"
-        and set(outcomes.get(name, ())) == {"pass"}
-    ]
+    return [name for name in expected if set(outcomes.get(name, ())) == {"pass"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
@@ -18,7 +19,7 @@ from conformance import device, spec
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
 
-_DISTRIBUTIONS = (
+DISTRIBUTIONS = (
     "aoti-conformance",
     "torch",
     "diffusers",
@@ -69,7 +70,7 @@ def describe() -> dict[str, Any]:
         "gpus": _gpus(),
         "device": device.chosen(),
         "versions": {
-            name: found for name in _DISTRIBUTIONS if (found := _version(name))
+            name: found for name in DISTRIBUTIONS if (found := _version(name))
         },
     }
 
@@ -87,6 +88,7 @@ def _cpus() -> int:
     return os.cpu_count() or 1
 
 
+@functools.cache
 def _gpus() -> list[str]:
     """Names of the GPUs, from nvidia-smi: asking torch could make a context here."""
     program = shutil.which("nvidia-smi")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from conformance import fuzz_results, html_data, measured, results, spec
 from conformance.board import environment, labels
 from conformance.fuzz_results import CLEAN, OUTCOMES
-from conformance.problems import Problem
+from conformance.problems import Problem, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -136,10 +136,7 @@ def put(path: Path | None, found: Files) -> None:
             name = found.measured[0].name
             raise Problem(f"{name}: measurements are shown in a page only: --html FILE")
         return
-    try:
-        path.write_text(render(found), encoding="utf-8")
-    except OSError as error:
-        raise Problem(f"--html={path}: cannot be written ({error})") from error
+    write_text("--html", path, render(found))
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

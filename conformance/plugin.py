@@ -113,6 +113,13 @@ def pytest_collection_modifyitems(
         session.config.stash[SUITE].collect(session, items)
 
 
+# Last, and yet before pytest-split's, which is registered later than this.
+@pytest.hookimpl(trylast=True, specname="pytest_collection_modifyitems")
+def pytest_note_selection(session: pytest.Session, items: list[pytest.Item]) -> None:
+    """Keep what the groups of a split are cut from."""
+    session.config.stash[SUITE].note_selection(items)
+
+
 # First, because xdist's worker tells the controller in the same hook.
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -17,6 +17,8 @@ from conformance.places import without_places
 from conformance.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
     from jsonschema import Draft202012Validator
 
 FORMAT = "aoti-conformance/1"
@@ -96,6 +98,14 @@ class Run:
             counts[result.outcome] = counts.get(result.outcome, 0) + 1
         return counts
 
+    def outcomes(self, clauses: Collection[str]) -> dict[str, list[str]]:
+        """The outcomes of those of `clauses` that lack no result."""
+        found: dict[str, list[str]] = {}
+        for result in self.results:
+            found.setdefault(result.clause, []).append(result.outcome)
+        lacking = {self.plan[test] for test in self.missing}
+        return {n: o for n, o in found.items() if n in clauses and n not in lacking}
+
     @property
     def verdicts(self) -> dict[str, Verdict]:
         """The verdict per profile."""
@@ -110,6 +120,24 @@ class Run:
         return verdicts(
             profiles, outcomes, self.header["implementation"]["capabilities"]
         )
+
+
+def footer(run: Run, stale: Iterable[str], seconds: float) -> dict[str, Any]:
+    """Make the footer of `run` from its results.
+
+    Args:
+        run: A run that is over.
+        stale: The clauses whose known deviation is gone.
+        seconds: How long it took.
+    """
+    return {
+        "counts": run.counts,
+        "missing": len(run.missing),
+        "verdicts": {name: vars(entry) for name, entry in run.verdicts.items()},
+        "stale": list(stale),
+        "seconds": round(seconds, 3),
+        "peak_rss_mib": max((r.peak_rss_mib for r in run.results), default=0.0),
+    }
 
 
 class Writer:
@@ -149,6 +177,24 @@ class Writer:
         self._file.flush()
 
 
+def save(path: Path, run: Run) -> None:
+    """Write `run` to `path`, whole or not at all; without a footer if it has none.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    part = path.with_name(f"{path.name}.part")
+    writer = Writer(part)
+    writer.begin(run)
+    for result in run.results:
+        writer.result(result)
+    if run.footer is None:
+        writer.close()
+    else:
+        writer.end(run.footer)
+    part.replace(path)
+
+
 def read(path: Path | str) -> Run:
     """Read the results file at `path`.
 
@@ -157,9 +203,14 @@ def read(path: Path | str) -> Run:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BrokenResults(path, 1, f"cannot be read ({error})") from error
+    if not text:
+        raise BrokenResults(path, 1, "is empty: its run ended before it had a plan")
+    lines = text.splitlines()
+    if not text.endswith("\n") and not _is_json(lines[-1]):
+        lines.pop()  # the run was killed while it wrote this
     content = [_checked(path, number, line) for number, line in enumerate(lines, 1)]
     kinds = [line["kind"] for line in content]
     for number, wanted in enumerate(("header", "plan"), 1):
@@ -195,6 +246,14 @@ def _run(path: Path, content: list[dict[str, Any]]) -> Run:
         seen.add(result.id)
         run.results.append(result)
     return run
+
+
+def _is_json(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _checked(path: Path, number: int, line: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pytest
 
 from conformance import checkpoint, collecting, deviations, isolated, judging, spec
 from conformance.child import run_isolated
-from conformance.environment import header, id_of
-from conformance.results import Result, Run, Writer
+from conformance.environment import describe, header, id_of
+from conformance.results import Result, Run, Writer, footer
+from conformance.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +40,9 @@ class Suite:
         self.run: Run | None = None
         self.problem = ""
         self._began = time.monotonic()
-        self._collected: dict[str, int] = {}
+        self._selection = Selection()
         self._judged: set[str] = set()
-        self._stale: list[Deviation] = []
+        self._stale: list[str] = []
         self._writer: Writer | None = None
         self._plans: Path | None = None
 
@@ -93,15 +94,16 @@ class Suite:
         self._check_checkpoint()
         collecting.check_device(self.config.getoption("aoti_device"))
         option = self.config.getoption("aoti_expected")
-        self.expected = collecting.expectations(option, self.adapter.info.name)
+        name = self.adapter.info.name
+        self.expected = collecting.expectations(option, name, describe())
         if collecting.is_whole(session):
             collecting.check_whole(
                 [(item.name, clause) for item, clause in ours], self.expected
             )
-        for item, clause in ours:
+        for item, _ in ours:
             # What libraries warn of is no verdict on the layer above them.
             item.add_marker(pytest.mark.filterwarnings("default"))
-            self._collected[clause.id] = self._collected.get(clause.id, 0) + 1
+        self._selection.collect(clause.id for _, clause in ours)
 
     def _check_checkpoint(self) -> None:
         given = self.config.getoption("aoti_checkpoint")
@@ -112,27 +114,27 @@ class Suite:
         except checkpoint.BadCheckpoint as error:
             raise pytest.UsageError(f"--aoti-checkpoint: {error}") from error
 
+    def note_selection(self, items: Sequence[pytest.Item]) -> None:
+        """Keep what was asked for, before it is split into groups."""
+        if self.adapter is not None:
+            named = any("::" in argument for argument in self.config.args)
+            self._selection.ask(_clauses_of(items), by_name=named)
+
     def plan(self, items: Sequence[pytest.Item]) -> None:
         """Fix the plan and write it down; from here on tests may run."""
         if self.adapter is None:
             return
-        tests = {
-            id_of(item): collecting.asked_by(item).clause.id
-            for item in items
-            if collecting.is_ours(item)
-        }
-        planned = list(tests.values())
-        if not any("::" in argument for argument in self.config.args):
-            self._judged = {
-                name
-                for name, number in self._collected.items()
-                if planned.count(name) == number
-            }
+        tests = _clauses_of(items)
+        self._judged = self._selection.judged(tests.values())
         clauses = {
             entry.id: {"title": entry.title, "profile": list(entry.profile)}
             for entry in spec.catalogue().values()
         }
-        self.run = Run(header(self.adapter, self.config), clauses, tests)
+        told = header(self.adapter, self.config)
+        told["shard"] |= self._selection.whole
+        told["cut"] = self._selection.cut
+        told["expected"] = sorted(deviations.strict(self.expected))
+        self.run = Run(told, clauses, tests)
         isolated.warm_up()
         if self.is_worker:
             given = self.config.workerinput  # type: ignore[attr-defined]
@@ -164,7 +166,9 @@ class Suite:
         # Reading the file again is cheaper than sending it, and imports nothing.
         name = self.run.header["implementation"]["name"]
         self.expected = collecting.expectations(
-            self.config.getoption("aoti_expected"), name
+            self.config.getoption("aoti_expected"),
+            name,
+            self.run.header["environment"],
         )
         if self._writer:
             self._writer.begin(self.run)
@@ -247,26 +251,12 @@ class Suite:
             if self._writer:
                 self._writer.close()
             return
-        missing = {self.run.plan[test] for test in self.run.missing}
-        outcomes: dict[str, list[str]] = {}
-        for result in self.run.results:
-            outcomes.setdefault(result.clause, []).append(result.outcome)
-        ran = {name: outcomes.get(name, []) for name in self._judged - missing}
-        self._stale = deviations.stale(self.expected, ran)
+        held = deviations.strict(self.expected)
+        self._stale = deviations.stale(held, self.run.outcomes(self._judged))
         if self._stale and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        self.run.footer = {
-            "counts": self.run.counts,
-            "missing": len(self.run.missing),
-            "verdicts": {
-                name: vars(entry) for name, entry in self.run.verdicts.items()
-            },
-            "stale": [entry.clause for entry in self._stale],
-            "seconds": round(time.monotonic() - self._began, 3),
-            "peak_rss_mib": max(
-                (result.peak_rss_mib for result in self.run.results), default=0.0
-            ),
-        }
+        seconds = time.monotonic() - self._began
+        self.run.footer = footer(self.run, self._stale, seconds)
         if self._writer:
             self._writer.end(self.run.footer)
 
@@ -280,8 +270,18 @@ class Suite:
 
         reporter.section("conformance")
         reporter.write_line(board.terminal([self.run]))
-        for entry in self._stale:
-            told = f"{entry.clause} deviates no more; remove its entry: {entry.note}"
+        for name in self._stale:
+            note = self.expected[name].note
+            told = f"{name} deviates no more; remove its entry: {note}"
             reporter.write_line(f"ERROR: {told}", red=True)
         if self._writer:
             reporter.write_line(f"results: {self._writer.path}")
+
+
+def _clauses_of(items: Sequence[pytest.Item]) -> dict[str, str]:
+    """The clause of each clause test among `items`, by the test's id."""
+    return {
+        id_of(item): collecting.asked_by(item).clause.id
+        for item in items
+        if collecting.is_ours(item)
+    }

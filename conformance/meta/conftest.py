@@ -105,5 +105,4 @@ def stage(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Stage:
     made.write("SPEC.md", _SPEC)
     made.write("small_adapter.py", _ADAPTER)
     made.write("conftest.py", _CONFTEST)
-    made.write("clauses/conftest.py", "from conformance.fixtures import impl, seed\n")
     return made

@@ -18,7 +18,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from rich.console import Console
@@ -29,6 +29,9 @@ import conformance.meta.mutants
 from conformance import isolated, results, spec
 from conformance.imports import keep_cuda_out
 from conformance.meta.mutants._make import Mutant
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 # Outcomes that find a mutant out. An `error` may be the mutant's own clumsiness.
 KILLS = ("fail", "crash", "timeout")
@@ -65,10 +68,24 @@ def mutants() -> dict[str, Mutant]:
     package = conformance.meta.mutants
     for entry in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{entry.name}")
-        for name, value in vars(module).items():
-            if isinstance(value, Mutant):
-                found[f"{module.__name__}:{name}"] = value
+        found |= mutants_in(module)
     return found
+
+
+def mutants_in(module: ModuleType) -> dict[str, Mutant]:
+    """Every mutant of one module by its import path.
+
+    Raises:
+        ValueError: One is not named for its clause, as `aoti-conformance clauses`
+            looks for it.
+    """
+    found = {
+        name: value for name, value in vars(module).items() if isinstance(value, Mutant)
+    }
+    for name, value in found.items():
+        if name[:6] != value.clause.replace("-", "_"):
+            raise ValueError(f"{module.__name__}: {name} breaks {value.clause}")
+    return {f"{module.__name__}:{name}": value for name, value in found.items()}
 
 
 def unguarded(found: dict[str, Mutant]) -> list[str]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from conformance.meta.conftest import Stage
 
 EVERY_OUTCOME = """
+from conformance.fixtures import impl, seed
+
 @clause("CAP-01")
 def test_passes(impl, seed, tmp_path):
     assert (impl.info.name, seed, tmp_path.is_dir()) == ("small", 0, True)

@@ -7,70 +7,19 @@ import sysconfig
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
 
 from conformance import board
 from conformance.cli import main
-from conformance.results import BrokenResults, Result, Run, Writer, read
+from conformance.meta.runs import HEADER, ONE, small_run, write
+from conformance.results import BrokenResults, Result, Run, read
 from conformance.verdicts import verdicts
 
 if TYPE_CHECKING:
     from conformance.meta.conftest import Stage
-
-HEADER: dict[str, Any] = {
-    "implementation": {
-        "name": "small",
-        "version": "1.0",
-        "url": "https://example.org",
-        "issues": "https://example.org/issues",
-        "adapter": "small_adapter",
-        "capabilities": [],
-    },
-    "environment": {
-        "python": "3.11.7",
-        "platform": "Linux",
-        "cpus": 2,
-        "gpus": [],
-        "versions": {"torch": "2.13.0"},
-    },
-    "catalogue": "0" * 64,
-    "seed": 0,
-    "shard": {"group": 1, "splits": 1},
-}
-ONE = Result("t::test_one", "CAP-01", "pass", "call", 0.1, "", "python -m pytest")
-
-
-def small_run(*outcomes: str) -> Run:
-    """A run with a test of its own clause per outcome; `missing` has no result."""
-    ids = [f"CAP-{number:02}" for number, _ in enumerate(outcomes, 1)]
-    return Run(
-        HEADER,
-        {name: {"title": f"Claim {name}", "profile": ["core"]} for name in ids},
-        {f"t::test_{name}": name for name in ids},
-        [
-            replace(
-                ONE, id=f"t::test_{name}", clause=name, outcome=outcome, message="so|so"
-            )
-            for name, outcome in zip(ids, outcomes, strict=True)
-            if outcome != "missing"
-        ],
-        {},
-    )
-
-
-def write(path: Path, run: Run, *, footer: bool = True) -> Path:
-    writer = Writer(path)
-    writer.begin(run)
-    for result in run.results:
-        writer.result(result)
-    if footer:
-        writer.end({"counts": run.counts, "missing": len(run.missing), "verdicts": {}})
-    else:
-        writer.close()
-    return path
 
 
 @pytest.mark.parametrize(
@@ -118,6 +67,23 @@ def test_file_without_a_footer_reads_as_incomplete(tmp_path: Path) -> None:
 
     assert not run.complete
     assert run.missing == ["t::test_CAP-02"]
+
+
+def test_line_that_a_kill_cut_through_is_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.jsonl", small_run("pass", "pass"), footer=False)
+    path.write_text(path.read_text()[:-40])
+
+    run = read(path)
+
+    assert run.missing == ["t::test_CAP-02"]
+
+
+def test_file_of_a_run_that_died_early_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.touch()
+
+    with pytest.raises(BrokenResults, match="ended before it had a plan"):
+        read(path)
 
 
 @pytest.mark.parametrize(

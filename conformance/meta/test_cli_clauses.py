@@ -1,0 +1,46 @@
+"""The command `clauses`: what a clause demands, what tests it, what breaks it."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import pytest
+from click.testing import CliRunner
+
+from conformance import sources
+from conformance.cli import main
+from conformance.meta import kill
+from conformance.meta.mutants import cap
+
+
+def test_clause_is_shown_with_its_tests_and_mutants() -> None:
+    done = CliRunner().invoke(main, ["clauses", "CAP-01"])
+
+    lines = done.output.splitlines()
+    assert done.exit_code == 0
+    assert lines[0].startswith("CAP-01 ")
+    assert any(line.startswith("Test: test_cap") for line in lines)
+    assert "Mutant: cap:CAP_01" in lines
+
+
+def test_mutants_are_found_without_importing_them() -> None:
+    imported: dict[str, list[str]] = {}
+    for path, mutant in kill.mutants_in(cap).items():
+        imported.setdefault(mutant.clause, []).append(path.rpartition(".")[2])
+
+    found = {name: sources.mutants_of(name) for name in imported}
+
+    assert len(found) > 5
+    of_chapter = {
+        name: [path for path in paths if path.startswith("cap:")]
+        for name, paths in found.items()
+    }
+    assert of_chapter == imported
+
+
+def test_mutant_is_named_for_its_clause() -> None:
+    module = ModuleType("conformance.meta.mutants.odd")
+    vars(module).update(CAP_02_wrong=cap.CAP_01)
+
+    with pytest.raises(ValueError, match="CAP_02_wrong breaks CAP-01"):
+        kill.mutants_in(module)
