@@ -15,6 +15,7 @@ from pathlib import Path
 
 from benchmarks import table
 from conformance import board, coverage, fuzz_results, results
+from conformance.meta import kill_table
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,6 +48,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "coverage.md": coverage.table(),
         readme: _SPEED.sub(lambda found: found[1] + speed + found[2], text),
         **table.pages(measured, ROOT),
+        **kill_table.pages(RESULTS, ROOT),
     }
 
 

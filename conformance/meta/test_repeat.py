@@ -1,0 +1,82 @@
+"""Repetition finds what does not always end the same way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from conformance.meta import repeat
+from conformance.results import Result, Run
+
+if TYPE_CHECKING:
+    import pytest
+
+    from conformance.meta.conftest import Stage
+
+STEADY = """
+@clause("CAP-01")
+def test_one(): ...
+
+@clause("CAP-02")
+def test_two(): ...
+"""
+
+FICKLE = """
+@clause("CAP-01")
+def test_one():
+    from pathlib import Path
+    seen = Path("seen")
+    seen.write_text((seen.read_text() if seen.exists() else "") + "x")
+    assert seen.read_text() != "xx", "the second time is different"
+
+@clause("CAP-02")
+def test_two(): ...
+"""
+
+
+def run(stage: Stage, clauses: str, *arguments: str) -> pytest.RunResult:
+    stage.clauses(clauses)
+    program = sys.executable, "-m", "conformance.meta.repeat", "--times=3"
+    suite = "--", "clauses", "--aoti-impl=small_adapter"
+    return stage.pytester.run(*program, *arguments, *suite)
+
+
+def test_equal_outcomes_are_good(stage: Stage) -> None:
+    ended = run(stage, STEADY)
+
+    assert ended.ret == 0
+    ended.stdout.fnmatch_lines(["*1 pass, 1 unsupported*", "3 times 2 tests: 0 that*"])
+
+
+def test_an_outcome_that_differs_is_told(stage: Stage) -> None:
+    ended = run(stage, FICKLE, "--write=flaky.json")
+
+    assert ended.ret == 1
+    ended.stdout.fnmatch_lines(
+        [
+            "*::test_one: 2 pass, 1 fail",
+            "  fail: *the second time is different*",
+            "3 times 2 tests: 1 that differ",
+        ]
+    )
+    kept = json.loads((stage.pytester.path / "flaky.json").read_text())
+    (told,) = kept["figures"]["differing"].values()
+    assert told["outcomes"] == {"pass": 2, "fail": 1}
+
+
+def test_a_test_without_a_result_differs() -> None:
+    ended = Result("x::test_one", "CAP-01", "pass", "call", 0.1, "", "")
+    plan = {"x::test_one": "CAP-01"}
+    whole, cut = Run({}, {}, plan, [ended]), Run({}, {}, plan)
+
+    found = repeat.differing([whole, cut])
+
+    assert found["x::test_one"]["outcomes"] == {"pass": 1, "missing": 1}
+
+
+def test_a_run_without_results_is_no_success(stage: Stage) -> None:
+    ended = run(stage, "import nothing_of_that_name\n")
+
+    assert ended.ret == 4
+    ended.stderr.fnmatch_lines(["*nothing_of_that_name*"])
