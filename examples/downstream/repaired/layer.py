@@ -55,9 +55,10 @@ def export(
     """Export `module` for a call; `sizes` has a Dim per argument and dimension."""
     given = _named(inspect.signature(module.forward), args, kwargs)
     # torch wants a table in which every argument stands.
-    fixed = {n: pytree.tree_map(lambda _: None, value) for n, value in given.items()}
+    inputs = _inputs(given)
+    fixed = {n: pytree.tree_map(lambda _: None, value) for n, value in inputs.items()}
     shapes = {**fixed, **(sizes or {})}
-    program = torch.export.export(module, (), given, dynamic_shapes=shapes)
+    program = torch.export.export(module, (), inputs, dynamic_shapes=shapes)
     contract = _spelt(given)
     for name, dims in (sizes or {}).items():
         for dim, size in dims.items():
@@ -99,7 +100,7 @@ def apply(compiled: Compiled, module: nn.Module) -> None:
             check_full_update=True,
             user_managed=True,
         )
-        return model(**given)
+        return model(**_inputs(given))
 
     module.forward = forward
 
@@ -124,6 +125,16 @@ def _named(
     given = signature.bind(*args, **kwargs)
     given.apply_defaults()
     return dict(given.arguments)
+
+
+def _inputs(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what torch.export takes as no input: the graph has its default."""
+    kinds = (torch.Tensor, bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in given.items()
+        if all(isinstance(leaf, kinds) for leaf in pytree.tree_leaves(value))
+    }
 
 
 def _spelt(given: Mapping[str, Any]) -> dict[str, Any]:

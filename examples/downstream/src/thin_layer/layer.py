@@ -45,7 +45,7 @@ def export(
     sizes: Mapping[str, Any] | None = None,
 ) -> Exported:
     """Export `module` for a call; `sizes` has a Dim per argument and dimension."""
-    given = _named(module, args, kwargs)
+    given = _named(inspect.signature(module.forward), args, kwargs)
     # torch wants a table in which every argument stands.
     fixed = {n: pytree.tree_map(lambda _: None, value) for n, value in given.items()}
     shapes = {**fixed, **(sizes or {})}
@@ -73,9 +73,7 @@ def apply(compiled: Compiled, module: nn.Module) -> None:
     signature = inspect.signature(module.forward)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        given = signature.bind(*args, **kwargs)
-        given.apply_defaults()
-        return model(**given.arguments)
+        return model(**_named(signature, args, kwargs))
 
     module.forward = forward
 
@@ -91,9 +89,17 @@ def load(folder: Path) -> Compiled:
 
 
 def _named(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+    signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Give every argument by its name, those that have a default among them."""
-    given = inspect.signature(module.forward).bind(*args, **kwargs)
+    """Give every argument by its name, those that have a default among them.
+
+    What torch.export takes as no input is left out, and keeps its default.
+    """
+    given = signature.bind(*args, **kwargs)
     given.apply_defaults()
-    return dict(given.arguments)
+    kinds = (torch.Tensor, bool, int, float, str, type(None))
+    return {
+        name: value
+        for name, value in given.arguments.items()
+        if all(isinstance(leaf, kinds) for leaf in pytree.tree_leaves(value))
+    }
