@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.meta import kill_table
+from conformance import isolated
+from conformance.meta import kill, kill_table
 from conformance.meta.kill_table import Table, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conformance.meta.conftest import Stage
@@ -50,6 +53,9 @@ def mutant(clause, **verbs):
                   answers, clause)
 
 CAP_01 = mutant("CAP-01", capture="broken")
+CAP_02_gpu = mutant("CAP-02", export="on a GPU")
+CAP_02_idle = mutant("CAP-02", export="fine")
+CAP_02_wrong = mutant("CAP-02", capture="broken")
 """
 
 KILL = """
@@ -68,97 +74,119 @@ sys.exit(kill.main(["-j1", "--cache=cache", *sys.argv[1:]]))
 """
 
 
-@pytest.fixture
-def hunt(stage: Stage) -> Stage:
+def test_survivors_are_told_from_the_misplaced_and_the_blocked(stage: Stage) -> None:
     stage.clauses(CLAUSES)
     stage.write("small_adapter.py", ADAPTER)
     stage.write("small_mutants/__init__.py", "")
+    stage.write("small_mutants/cap.py", MUTANTS)
     stage.write("kill.py", KILL)
-    return stage
 
-
-def run(stage: Stage, mutants: str, *arguments: str) -> pytest.RunResult:
-    stage.write("small_mutants/cap.py", MUTANTS + mutants)
-    return stage.pytester.run(sys.executable, "kill.py", *arguments)
-
-
-def words(path: Path) -> dict[str, str]:
-    return {verdict.mutant: verdict.word for verdict in kill_table.read(path).verdicts}
-
-
-def test_survivors_and_the_misplaced_fail_the_table(hunt: Stage) -> None:
-    ended = run(
-        hunt,
-        'CAP_02_idle = mutant("CAP-02", export="fine")\n'
-        'CAP_02_wrong = mutant("CAP-02", capture="broken")\n',
-        "--write=table.json",
-    )
+    ended = stage.pytester.run(sys.executable, "kill.py", "--write=table.json")
 
     assert ended.ret == 1
-    assert words(hunt.pytester.path / "table.json") == {
-        "CAP_01": "killed",
-        "CAP_02_idle": "SURVIVED",
-        "CAP_02_wrong": "MISPLACED",
+    verdicts = kill_table.read(stage.pytester.path / "table.json").verdicts
+    assert {verdict.mutant: (verdict.word, verdict.by) for verdict in verdicts} == {
+        "CAP_01": ("killed", "test_one"),
+        "CAP_02_gpu": ("blocked", "blocked: it needs a GPU"),
+        "CAP_02_idle": ("SURVIVED", "pass"),
+        "CAP_02_wrong": ("MISPLACED", "CAP-01 test_one"),
     }
-    ended.stderr.fnmatch_lines(
-        ["killed *CAP_01 *test_one", "MISPLACED *CAP_02_wrong *CAP-01 test_one"]
-    )
     ended.stdout.fnmatch_lines(
-        ["3 mutants, 1 survivors, 1 killed by other clauses only, 0 blocked*"]
+        ["4 mutants, 1 survivors, 1 killed by other clauses only, 1 blocked*"]
     )
 
 
-def test_the_blocked_are_listed_and_decided_by_another_machine(hunt: Stage) -> None:
-    blocked = 'CAP_02 = mutant("CAP-02", export="on a GPU")\n'
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the program on mutants of which it is known what becomes of them."""
+    monkeypatch.setattr(kill, "keep_cuda_out", lambda: None)
+    for name in ("prepare_environment", "warm_up"):
+        monkeypatch.setattr(isolated, name, lambda: None)
 
-    here = run(hunt, blocked, "--write=cpu.json")
+    def run(*arguments: str, bare: tuple[str, ...] = (), **words: str) -> int:
+        found = {
+            f"mutants:{name}": SimpleNamespace(clause=name[:6].replace("_", "-"))
+            for name in words
+        }
 
-    assert here.ret == 0
-    here.stdout.fnmatch_lines(["*CAP_02 *CAP-02 *blocked*it needs a GPU*"])
+        def hunt(path: str, clause: str, *_: Any) -> Verdict:
+            name = path.rpartition(":")[2]
+            return Verdict(name, clause, words[name], "test_x")
 
-    # The same mutants, where it does not take a GPU.
-    there = run(
-        hunt,
-        'CAP_02 = mutant("CAP-02", export="broken")\n',
-        "--undecided-in=cpu.json",
-        "--write=gpu.json",
-    )
+        monkeypatch.setattr(kill, "mutants", lambda: found)
+        monkeypatch.setattr(kill, "hunt", hunt)
+        monkeypatch.setattr(kill, "unguarded", lambda _: list(bare))
+        return kill.main(list(arguments))
 
-    assert there.ret == 0
-    assert words(hunt.pytester.path / "gpu.json") == {"CAP_02": "killed"}
-
-    both = run(hunt, blocked, "--elsewhere=gpu.json")
-    assert both.ret == 0
-    both.stdout.fnmatch_lines(["*CAP_02 *CAP-02 *killed*test_two (on *"])
-
-
-def test_what_no_machine_has_decided_fails_where_another_was_asked(hunt: Stage) -> None:
-    blocked = Verdict("CAP_02", "CAP-02", "blocked", "it needs a GPU")
-    table = kill_table.Writer(hunt.pytester.path / "gpu.json", "cuda", planned=1)
-    table.add(blocked)
-
-    mutants = 'CAP_02 = mutant("CAP-02", export="on a GPU")\n'
-    ended = run(hunt, mutants, "--elsewhere=gpu.json", "CAP_02")
-
-    assert ended.ret == 1
-    ended.stdout.fnmatch_lines(["1 mutants, 0 survivors, 0 *, 1 blocked*"])
+    return run
 
 
-def test_a_clause_without_a_mutant_fails_the_table(hunt: Stage) -> None:
-    ended = run(hunt, "")
+def test_only_killed_and_blocked_are_good(kills: Callable[..., int]) -> None:
+    assert kills(CAP_01="killed", CAP_02="blocked") == 0
+    assert kills(CAP_01="killed", CAP_02="SURVIVED") == 1
+    assert kills(CAP_01="killed", CAP_02="MISPLACED") == 1
 
-    assert ended.ret == 1
-    ended.stdout.fnmatch_lines(["CAP-02: no mutant breaks it"])
+
+def test_a_clause_without_a_mutant_fails_the_whole_table(
+    kills: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"CAP_01": "killed", "CAP_02": "killed"}
+
+    assert kills(bare=("CAP-03",), **found) == 1
+    assert "CAP-03: no mutant breaks it" in capsys.readouterr().out
+    assert kills("CAP_01", bare=("CAP-03",), **found) == 0
+
+
+def test_another_machine_decides_what_is_blocked_here(
+    kills: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu, gpu = tmp_path / "cpu.json", tmp_path / "gpu.json"
+    here = {"CAP_01": "killed", "CAP_02": "blocked"}
+
+    assert kills(f"--write={cpu}", **here) == 0
+    assert "1 blocked (undecided here and elsewhere)" in capsys.readouterr().out
+    assert kills(f"--elsewhere={cpu}", **here) == 1  # asked, and nobody knows
+
+    there = {"CAP_01": "killed", "CAP_02": "killed"}
+    assert kills(f"--undecided-in={cpu}", f"--write={gpu}", **there) == 0
+    assert [verdict.mutant for verdict in kill_table.read(gpu).verdicts] == ["CAP_02"]
+    capsys.readouterr()
+
+    assert kills(f"--elsewhere={gpu}", **here) == 0
+    assert "test_x (on " in capsys.readouterr().out
+
+
+def test_what_survives_elsewhere_fails_here(
+    kills: Callable[..., int], tmp_path: Path
+) -> None:
+    gpu = tmp_path / "gpu.json"
+
+    assert kills(f"--write={gpu}", CAP_02="SURVIVED") == 1
+    assert kills(f"--elsewhere={gpu}", CAP_02="blocked") == 1
 
 
 @pytest.mark.parametrize(
-    "arguments", [["CAP_99"], ["--elsewhere=kill.py"]], ids=["name", "table"]
+    "arguments",
+    [["CAP_01", "CAP_99"], [f"--elsewhere={__file__}"]],
+    ids=["name", "table"],
 )
-def test_what_there_is_not_is_told(hunt: Stage, arguments: list[str]) -> None:
-    ended = run(hunt, "", *arguments)
+def test_what_there_is_not_is_told(
+    kills: Callable[..., int],
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert kills(*arguments, CAP_01="killed") == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
 
-    assert ended.ret == 4
-    ended.stderr.no_fnmatch_line("Traceback*")
+
+def test_mutants_have_names_of_their_own_and_every_clause_has_one() -> None:
+    found = kill.mutants()
+    names = [path.rpartition(":")[2] for path in found]
+
+    assert len(set(names)) == len(names)  # the table knows them by their names
+    for name, entry in zip(names, found.values(), strict=True):
+        assert name.startswith(entry.clause.replace("-", "_"))
+    assert kill.unguarded(found) == []
 
 
 def table(machine: str, **found: str) -> Table:

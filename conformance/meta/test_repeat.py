@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 
     from conformance.meta.conftest import Stage
 
-STEADY = """
-@clause("CAP-01")
-def test_one(): ...
-
-@clause("CAP-02")
-def test_two(): ...
-"""
-
 FICKLE = """
 @clause("CAP-01")
 def test_one():
@@ -37,16 +29,34 @@ def test_two(): ...
 
 def run(stage: Stage, clauses: str, *arguments: str) -> pytest.RunResult:
     stage.clauses(clauses)
-    program = sys.executable, "-m", "conformance.meta.repeat", "--times=3"
+    program = sys.executable, "-m", "conformance.meta.repeat", "--times=2"
     suite = "--", "clauses", "--aoti-impl=small_adapter"
     return stage.pytester.run(*program, *arguments, *suite)
 
 
-def test_equal_outcomes_are_good(stage: Stage) -> None:
-    ended = run(stage, STEADY)
+def made(*results: Result) -> Run:
+    plan = {"x::test_one": "CAP-01"}
+    return Run({"started": "today"}, {}, plan, list(results))
 
-    assert ended.ret == 0
-    ended.stdout.fnmatch_lines(["*1 pass, 1 unsupported*", "3 times 2 tests: 0 that*"])
+
+PASS = Result("x::test_one", "CAP-01", "pass", "call", 0.1, "", "")
+
+
+def test_equal_outcomes_are_good(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = []
+
+    def once(arguments: list[str]) -> Run:
+        asked.append(arguments)
+        return made(PASS)
+
+    monkeypatch.setattr(repeat, "_once", once)
+
+    assert repeat.main(["--times=3"]) == 0
+    assert "3 times 1 tests: 0 that differ" in capsys.readouterr().out
+    assert len(asked) == 3
+    assert "--aoti-clause=PRC-01" in asked[0]
 
 
 def test_an_outcome_that_differs_is_told(stage: Stage) -> None:
@@ -55,22 +65,18 @@ def test_an_outcome_that_differs_is_told(stage: Stage) -> None:
     assert ended.ret == 1
     ended.stdout.fnmatch_lines(
         [
-            "*::test_one: 2 pass, 1 fail",
+            "*::test_one: 1 pass, 1 fail",
             "  fail: *the second time is different*",
-            "3 times 2 tests: 1 that differ",
+            "2 times 2 tests: 1 that differ",
         ]
     )
     kept = json.loads((stage.pytester.path / "flaky.json").read_text())
     (told,) = kept["figures"]["differing"].values()
-    assert told["outcomes"] == {"pass": 2, "fail": 1}
+    assert told["outcomes"] == {"pass": 1, "fail": 1}
 
 
 def test_a_test_without_a_result_differs() -> None:
-    ended = Result("x::test_one", "CAP-01", "pass", "call", 0.1, "", "")
-    plan = {"x::test_one": "CAP-01"}
-    whole, cut = Run({}, {}, plan, [ended]), Run({}, {}, plan)
-
-    found = repeat.differing([whole, cut])
+    found = repeat.differing([made(PASS), made()])
 
     assert found["x::test_one"]["outcomes"] == {"pass": 1, "missing": 1}
 
