@@ -7,6 +7,7 @@ CUDA torch runs them with `--no-venv`.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tarfile
 import zipfile
@@ -19,6 +20,7 @@ nox.options.default_venv_backend = "virtualenv"
 nox.options.reuse_existing_virtualenvs = True
 
 CONSTRAINTS = "constraints.txt"
+CALLER = Path("examples/downstream")
 WORKERS = str(min(os.cpu_count() or 1, 8))
 
 
@@ -63,7 +65,18 @@ def tests(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Print the kill table: every mutant must fail the clause that it breaks."""
     install(session, "-e", ".[fp8,test]")
-    run(session, "conformance.meta.kill", "-j", WORKERS, *session.posargs)
+    # Once a GPU's table is kept, every mutant must have been decided, here or there.
+    kept = sorted(Path("benchmarks/results").glob("mutants-*.json"))
+    elsewhere = [f"--elsewhere={path}" for path in kept if "-cpu" not in path.name]
+    program = "conformance.meta.kill", "-j", WORKERS
+    run(session, *program, *elsewhere, *session.posargs)
+
+
+@nox.session
+def flaky(session: nox.Session) -> None:
+    """Repeat the chapter of processes and threads: no outcome may differ."""
+    install(session, "-e", ".[test]")
+    run(session, "conformance.meta.repeat", *session.posargs)
 
 
 @nox.session
@@ -140,10 +153,17 @@ def docs(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style (ruff) and the import rules (import-linter)."""
-    session.install("-c", CONSTRAINTS, "ruff", "import-linter", silent=True)
+    tools = "ruff", "import-linter", "check-jsonschema"
+    session.install("-c", CONSTRAINTS, *tools, silent=True)
     session.run("ruff", "check", *(session.posargs or ["."]))
     session.run("ruff", "format", "--check", *(session.posargs or ["."]))
     session.run("lint-imports", env={"PYTHONPATH": "."})
+    # The schemas are those that come with the tool.
+    check = "check-jsonschema", "--builtin-schema"
+    workflows = *Path(".github").rglob("workflows/*"), *CALLER.rglob("workflows/*")
+    session.run(*check, "vendor.github-workflows", *map(str, workflows))
+    actions = Path(".github/actions").rglob("action.yml")
+    session.run(*check, "vendor.github-actions", *map(str, actions))
 
 
 @nox.session
@@ -198,6 +218,23 @@ def build(session: nox.Session) -> None:
     if lost:
         session.error(f"the distribution lacks: {', '.join(lost)}")
     session.log(f"{wheel.name}: {len(inside)} files; {sdist.name}: {len(source)} files")
+
+
+# An empty environment each time: what is not in the wheel shall be missed.
+@nox.session(reuse_venv=False)
+def downstream(session: nox.Session) -> None:
+    """Gate a sample project from the built wheel: green, red, repaired, green."""
+    session.install("-c", CONSTRAINTS, "build", silent=True)
+    made = [Path(session.create_tmp()) / name for name in ("wheel", "thin-layer")]
+    for folder in made:
+        shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--wheel", "--outdir", str(made[0]))
+    (wheel,), copy = made[0].glob("*.whl"), made[1]
+    shutil.copytree(CALLER, copy)
+    install(session, f"{wheel}[test]")
+    session.install("-c", CONSTRAINTS, "-e", f"{copy}[test]", silent=True)
+    program = Path("examples/gate_downstream.py").resolve()
+    session.run("python", str(program), str(Path.cwd()), str(copy), *session.posargs)
 
 
 def _asked(session: nox.Session, *options: str) -> bool:

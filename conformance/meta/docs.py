@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks import table
 from conformance import board, coverage, html_board, results
-from conformance.meta import parts
+from conformance.meta import kill_table, parts
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -50,6 +50,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "coverage.md": coverage.table(),
         readme: _SPEED.sub(lambda found: found[1] + speed + found[2], text),
         **table.pages(measured, ROOT),
+        **kill_table.pages(RESULTS, ROOT),
     }
 
 

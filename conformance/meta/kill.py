@@ -1,9 +1,15 @@
 """The kill table: every mutant must fail the clause that it was made to break.
 
-    python -m conformance.meta.kill [-j N] [--cache DIR] [MUTANT ...]
+    python -m conformance.meta.kill [-j N] [--cache DIR] [--write FILE] [MUTANT ...]
 
 Each mutant runs the tests of its clause in a fork of this process, which has
-imported everything and run nothing.
+imported everything and run nothing. One that survives runs those of its chapter, to
+say whether another clause finds it.
+
+It ends with 1 if a mutant survived, or was killed by other clauses only, or a clause
+has no mutant. A mutant is blocked if this machine lacks what its tests need: it is
+listed as such, and with the table of another machine (`--elsewhere`) it has to have
+been killed there.
 """
 
 from __future__ import annotations
@@ -17,57 +23,44 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as Drawn
 
-import conformance.clauses
 import conformance.meta.mutants
-from conformance import isolated, results, spec
+from conformance import collecting, isolated, results, spec
 from conformance.imports import keep_cuda_out
+from conformance.meta import kill_table
+from conformance.meta.kill_table import (
+    BLOCKED,
+    KILLED,
+    MISPLACED,
+    SURVIVED,
+    BrokenTable,
+    Verdict,
+)
 from conformance.meta.mutants._make import Mutant
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from types import ModuleType
 
+MUTANTS = conformance.meta.mutants
 # Outcomes that find a mutant out. An `error` may be the mutant's own clumsiness.
 KILLS = ("fail", "crash", "timeout")
 # So says unittest.mock of a name that the reference no longer has.
 _CLUMSY = "does not have the attribute"
 
 
-class Verdict(NamedTuple):
-    """What became of a mutant: the test that killed it, or why none did."""
-
-    mutant: str
-    clause: str
-    killed: bool
-    by: str
-    seconds: float
-    undecided: bool = False  # this machine lacks what its tests need
-
-    @property
-    def survived(self) -> bool:
-        """Whether its clause has let it pass."""
-        return not self.killed and not self.undecided
-
-    @property
-    def word(self) -> str:
-        """Say it in a word."""
-        if self.undecided:
-            return "blocked"
-        return "killed" if self.killed else "SURVIVED"
-
-
 def mutants() -> dict[str, Mutant]:
     """Every mutant by its import path, `conformance.meta.mutants.cap:CAP_01`."""
     found: dict[str, Mutant] = {}
-    package = conformance.meta.mutants
-    for entry in pkgutil.iter_modules(package.__path__):
-        module = importlib.import_module(f"{package.__name__}.{entry.name}")
+    for entry in pkgutil.iter_modules(MUTANTS.__path__):
+        module = importlib.import_module(f"{MUTANTS.__name__}.{entry.name}")
         found |= mutants_in(module)
     return found
 
@@ -97,32 +90,49 @@ def unguarded(found: dict[str, Mutant]) -> list[str]:
 def hunt(path: str, clause: str, cache: str, device: str = "cpu") -> Verdict:
     """Run the tests of `clause` on the mutant at `path`, in a child."""
     began = time.monotonic()
+    found = _judged(path, clause, [clause], cache, device)
+    if found.word == SURVIVED:
+        others = [name for name in spec.catalogue() if name[:3] == clause[:3]]
+        others.remove(clause)
+        other = _judged(path, clause, others, cache, device) if others else found
+        if other.word == KILLED:
+            found = replace(other, word=MISPLACED)
+    return replace(found, seconds=round(time.monotonic() - began, 1))
+
+
+def _judged(
+    path: str, clause: str, asked: Sequence[str], cache: str, device: str
+) -> Verdict:
+    """Say what the tests of the clauses `asked` make of a mutant of `clause`."""
+    name = path.rpartition(":")[2]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "results.jsonl"
+        options = _arguments(path, asked, cache, device, report)
 
         def run() -> int:
             with (Path(folder) / "output").open("w") as output:
                 os.dup2(output.fileno(), 1)
                 os.dup2(output.fileno(), 2)
-                return int(pytest.main(_arguments(path, clause, cache, device, report)))
+                return int(pytest.main(options))
 
         ending = isolated.run_forked(run, deadline_s=1200)
-        name = path.rpartition(":")[2]
         try:
             ran = results.read(report).results
         except (OSError, results.BrokenResults):
             output = (Path(folder) / "output").read_text(errors="replace")
-            by = _complaint(output) or ending.kind
-            return Verdict(name, clause, killed=False, by=by, seconds=0.0)
+            return Verdict(name, clause, SURVIVED, _complaint(output) or ending.kind)
     killers = [
         result
         for result in ran
         if result.outcome in KILLS and _CLUMSY not in result.message
     ]
-    by = killers[0].id.rpartition("::")[2] if killers else _told(ran)
-    seconds = time.monotonic() - began
-    undecided = bool(ran) and all(result.outcome == "blocked" for result in ran)
-    return Verdict(name, clause, bool(killers), by, seconds, undecided=undecided)
+    if killers:
+        killer = killers[0]
+        own = "" if killer.clause == clause else f"{killer.clause} "
+        return Verdict(name, clause, KILLED, f"{own}{killer.id.rpartition('::')[2]}")
+    # A test that could not run here might have killed it.
+    undecided = any(result.outcome == "blocked" for result in ran)
+    return Verdict(name, clause, BLOCKED if undecided else SURVIVED, _told(ran))
 
 
 def _complaint(output: str) -> str:
@@ -140,7 +150,7 @@ def _told(ran: list[results.Result]) -> str:
 
 
 def _arguments(
-    path: str, clause: str, cache: str, device: str, report: Path
+    path: str, clauses: Iterable[str], cache: str, device: str, report: Path
 ) -> list[str]:
     return [
         "-q",
@@ -152,12 +162,23 @@ def _arguments(
         *(() if _installed() else ("-p", "conformance.plugin")),
         f"--rootdir={report.parent}",
         f"--aoti-impl={path}",
-        f"--aoti-clause={clause}",
+        *(f"--aoti-clause={clause}" for clause in clauses),
         f"--aoti-cache={cache}",
         f"--aoti-device={device}",
         f"--aoti-report={report}",
-        str(Path(conformance.clauses.__path__[0])),
+        *_modules(clauses),
     ]
+
+
+def _modules(clauses: Iterable[str]) -> list[str]:
+    """Give the files that name a clause: to import them all takes seconds a mutant."""
+    quoted = [f'"{clause}"' for clause in clauses]
+    texts = {
+        path: path.read_text(encoding="utf-8")
+        for path in sorted(collecting.CLAUSES.glob("test_*.py"))
+    }
+    found = [str(p) for p, text in texts.items() if any(q in text for q in quoted)]
+    return found or [str(collecting.CLAUSES)]
 
 
 def _installed() -> bool:
@@ -169,57 +190,113 @@ def _installed() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the kill table; 0 if every mutant died and every clause has one."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
-    home = Path("~/.cache/aoti-conformance").expanduser()
-    parser.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
-    parser.add_argument("--device", default="cpu", help="where modules live")
-    parser.add_argument("mutants", nargs="*", help="names; all of them by default")
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     isolated.prepare_environment()
     keep_cuda_out()
     found = mutants()
-    wanted = {
-        path: entry
-        for path, entry in found.items()
-        if not options.mutants or path.rpartition(":")[2] in options.mutants
-    }
-    if not wanted:
-        print(f"no mutant is named {' or '.join(options.mutants)}", file=sys.stderr)
+    try:
+        elsewhere = [kill_table.read(path) for path in options.elsewhere]
+        wanted = _wanted(found, options.mutants, options.undecided_in)
+    except BrokenTable as error:
+        print(error, file=sys.stderr)
         return 4
+    names = {path.rpartition(":")[2] for path in found}
+    unknown = [name for name in options.mutants if name not in names]
+    if unknown or not wanted:
+        told = f"is named {' or '.join(unknown)}" if unknown else "is left to hunt"
+        print(f"no mutant {told}", file=sys.stderr)
+        return 4
+    writer = None
+    if options.write:
+        writer = kill_table.Writer(options.write, options.device, len(wanted))
     isolated.warm_up()
+    verdicts = []
     with ThreadPoolExecutor(options.j) as pool:
         jobs = [
             pool.submit(hunt, p, m.clause, options.cache, options.device)
             for p, m in wanted.items()
         ]
-        verdicts = []
         for job in jobs:
             verdicts.append(job.result())
+            if writer:
+                writer.add(verdicts[-1])
             with contextlib.suppress(BrokenPipeError):
                 _tell(verdicts[-1])
-    missing = [] if options.mutants else unguarded(found)
-    _print(verdicts, missing)
-    return int(bool(missing) or any(verdict.survived for verdict in verdicts))
+    whole = len(wanted) == len(found)
+    missing = unguarded(found) if whole else []
+    there = kill_table.merged(elsewhere)
+    shown = [_decided(verdict, there) for verdict in verdicts]
+    _print(shown, missing)
+    undecided = elsewhere and any(verdict.word == BLOCKED for verdict in shown)
+    return int(bool(missing or undecided) or any(verdict.bad for verdict in shown))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
+    home = Path("~/.cache/aoti-conformance").expanduser()
+    parser.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
+    parser.add_argument("--device", default="cpu", help="where modules live")
+    parser.add_argument(
+        "--write", type=Path, metavar="FILE", help="keep the table here, as JSON"
+    )
+    parser.add_argument(
+        "--elsewhere",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the table of another machine, which decides what is blocked here",
+    )
+    parser.add_argument(
+        "--undecided-in",
+        type=Path,
+        metavar="FILE",
+        help="only the mutants that are blocked in this table",
+    )
+    parser.add_argument("mutants", nargs="*", help="names; all of them by default")
+    return parser
+
+
+def _wanted(
+    found: Mapping[str, Mutant], names: Sequence[str], undecided_in: Path | None
+) -> dict[str, Mutant]:
+    chosen = dict(found)
+    if names:
+        chosen = {p: m for p, m in chosen.items() if p.rpartition(":")[2] in names}
+    if undecided_in:
+        verdicts = kill_table.read(undecided_in).verdicts
+        open_ones = {verdict.mutant for verdict in verdicts if verdict.word == BLOCKED}
+        chosen = {p: m for p, m in chosen.items() if p.rpartition(":")[2] in open_ones}
+    return chosen
+
+
+def _decided(verdict: Verdict, there: Mapping[str, tuple[Verdict, str]]) -> Verdict:
+    """Put what another machine found in the place of what this one cannot decide."""
+    other, machine = there.get(verdict.mutant, (verdict, ""))
+    if verdict.word != BLOCKED or other.word == BLOCKED:
+        return verdict
+    return replace(other, by=f"{other.by} (on {machine})")
 
 
 def _tell(verdict: Verdict) -> None:
     print(
-        f"{verdict.word:<8} {verdict.mutant}  {verdict.by}", file=sys.stderr, flush=True
+        f"{verdict.word:<9} {verdict.mutant}  {verdict.by}", file=sys.stderr, flush=True
     )
 
 
 def _print(verdicts: list[Verdict], missing: list[str]) -> None:
-    table = Table("mutant", "clause", "verdict", "by", "seconds", title="kill table")
-    for verdict in sorted(verdicts, key=lambda v: (v.killed, v.mutant)):
+    table = Drawn("mutant", "clause", "verdict", "by", "seconds", title="kill table")
+    for verdict in sorted(verdicts, key=lambda v: (v.word == KILLED, v.mutant)):
         row = verdict.mutant, verdict.clause, verdict.word, verdict.by
         table.add_row(*row, f"{verdict.seconds:.1f}")
     console = Console(width=140)
     console.print(table)
-    survivors = sum(verdict.survived for verdict in verdicts)
-    undecided = sum(verdict.undecided for verdict in verdicts)
-    blocked = f", {undecided} that this machine cannot decide" if undecided else ""
-    console.print(f"{len(verdicts)} mutants, {survivors} survivors{blocked}")
+    words = [verdict.word for verdict in verdicts]
+    survivors = f"{words.count(SURVIVED)} survivors"
+    misplaced = f"{words.count(MISPLACED)} killed by other clauses only"
+    blocked = f"{words.count(BLOCKED)} blocked (undecided here and elsewhere)"
+    console.print(f"{len(verdicts)} mutants, {survivors}, {misplaced}, {blocked}")
     for name in missing:
         console.print(f"{name}: no mutant breaks it")
 

@@ -1,0 +1,259 @@
+"""The kill table: who is hunted, what it says, and when it fails."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance import isolated
+from conformance.meta import kill, kill_table
+from conformance.meta.kill_table import Table, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conformance.meta.conftest import Stage
+
+CLAUSES = """
+@clause("CAP-01")
+def test_one(impl):
+    assert impl.capture() != "broken"
+
+@clause("CAP-02")
+def test_two(impl):
+    if impl.export() == "on a GPU":
+        blocked("it needs a GPU")
+    assert impl.export() != "broken"
+"""
+
+ADAPTER = """
+from conformance.adapter import Info
+
+info = Info("small", "1.0", "https://example.org", "https://example.org/issues")
+capabilities = frozenset({"dynamic"})
+
+def capture(*args): ...
+def export(*args): ...
+def compile(*args): ...
+def apply(*args): ...
+"""
+
+MUTANTS = """
+import small_adapter
+from conformance.meta.mutants._make import Mutant
+
+def mutant(clause, **verbs):
+    answers = {name: lambda a=answer: a for name, answer in verbs.items()}
+    return Mutant(small_adapter, small_adapter.info, small_adapter.capabilities,
+                  answers, clause)
+
+CAP_01 = mutant("CAP-01", capture="broken")
+CAP_02_gpu = mutant("CAP-02", export="on a GPU")
+CAP_02_idle = mutant("CAP-02", export="fine")
+CAP_02_wrong = mutant("CAP-02", capture="broken")
+"""
+
+KILL = """
+import sys
+from pathlib import Path
+import small_mutants
+from conformance import collecting, isolated, spec
+from conformance.meta import kill
+
+isolated.warm_up = lambda: None  # nothing here compiles
+
+spec.SPEC = Path("SPEC.md").resolve()
+collecting.CLAUSES = Path("clauses").resolve()
+kill.MUTANTS = small_mutants
+sys.exit(kill.main(["-j1", "--cache=cache", *sys.argv[1:]]))
+"""
+
+
+def test_survivors_are_told_from_the_misplaced_and_the_blocked(stage: Stage) -> None:
+    stage.clauses(CLAUSES)
+    stage.write("small_adapter.py", ADAPTER)
+    stage.write("small_mutants/__init__.py", "")
+    stage.write("small_mutants/cap.py", MUTANTS)
+    stage.write("kill.py", KILL)
+
+    ended = stage.pytester.run(sys.executable, "kill.py", "--write=table.json")
+
+    assert ended.ret == 1
+    verdicts = kill_table.read(stage.pytester.path / "table.json").verdicts
+    assert {verdict.mutant: (verdict.word, verdict.by) for verdict in verdicts} == {
+        "CAP_01": ("killed", "test_one"),
+        "CAP_02_gpu": ("blocked", "blocked: it needs a GPU"),
+        "CAP_02_idle": ("SURVIVED", "pass"),
+        "CAP_02_wrong": ("MISPLACED", "CAP-01 test_one"),
+    }
+    ended.stdout.fnmatch_lines(
+        ["4 mutants, 1 survivors, 1 killed by other clauses only, 1 blocked*"]
+    )
+
+
+@pytest.fixture
+def kills(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the program on mutants of which it is known what becomes of them."""
+    monkeypatch.setattr(kill, "keep_cuda_out", lambda: None)
+    for name in ("prepare_environment", "warm_up"):
+        monkeypatch.setattr(isolated, name, lambda: None)
+
+    def run(*arguments: str, bare: tuple[str, ...] = (), **words: str) -> int:
+        found = {
+            f"mutants:{name}": SimpleNamespace(clause=name[:6].replace("_", "-"))
+            for name in words
+        }
+
+        def hunt(path: str, clause: str, *_: Any) -> Verdict:
+            name = path.rpartition(":")[2]
+            return Verdict(name, clause, words[name], "test_x")
+
+        monkeypatch.setattr(kill, "mutants", lambda: found)
+        monkeypatch.setattr(kill, "hunt", hunt)
+        monkeypatch.setattr(kill, "unguarded", lambda _: list(bare))
+        return kill.main(list(arguments))
+
+    return run
+
+
+def test_only_killed_and_blocked_are_good(kills: Callable[..., int]) -> None:
+    assert kills(CAP_01="killed", CAP_02="blocked") == 0
+    assert kills(CAP_01="killed", CAP_02="SURVIVED") == 1
+    assert kills(CAP_01="killed", CAP_02="MISPLACED") == 1
+
+
+def test_a_clause_without_a_mutant_fails_the_whole_table(
+    kills: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"CAP_01": "killed", "CAP_02": "killed"}
+
+    assert kills(bare=("CAP-03",), **found) == 1
+    assert "CAP-03: no mutant breaks it" in capsys.readouterr().out
+    assert kills("CAP_01", bare=("CAP-03",), **found) == 0
+
+
+def test_another_machine_decides_what_is_blocked_here(
+    kills: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu, gpu = tmp_path / "cpu.json", tmp_path / "gpu.json"
+    here = {"CAP_01": "killed", "CAP_02": "blocked"}
+
+    assert kills(f"--write={cpu}", **here) == 0
+    assert "1 blocked (undecided here and elsewhere)" in capsys.readouterr().out
+    assert kills(f"--elsewhere={cpu}", **here) == 1  # asked, and nobody knows
+
+    there = {"CAP_01": "killed", "CAP_02": "killed"}
+    assert kills(f"--undecided-in={cpu}", f"--write={gpu}", **there) == 0
+    assert [verdict.mutant for verdict in kill_table.read(gpu).verdicts] == ["CAP_02"]
+    capsys.readouterr()
+
+    assert kills(f"--elsewhere={gpu}", **here) == 0
+    assert "test_x (on " in capsys.readouterr().out
+
+
+def test_what_survives_elsewhere_fails_here(
+    kills: Callable[..., int], tmp_path: Path
+) -> None:
+    gpu = tmp_path / "gpu.json"
+
+    assert kills(f"--write={gpu}", CAP_02="SURVIVED") == 1
+    assert kills(f"--elsewhere={gpu}", CAP_02="blocked") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["CAP_01", "CAP_99"], [f"--elsewhere={__file__}"]],
+    ids=["name", "table"],
+)
+def test_what_there_is_not_is_told(
+    kills: Callable[..., int],
+    arguments: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert kills(*arguments, CAP_01="killed") == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_mutants_have_names_of_their_own_and_every_clause_has_one() -> None:
+    found = kill.mutants()
+    names = [path.rpartition(":")[2] for path in found]
+
+    assert len(set(names)) == len(names)  # the table knows them by their names
+    for name, entry in zip(names, found.values(), strict=True):
+        assert name.startswith(entry.clause.replace("-", "_"))
+    assert kill.unguarded(found) == []
+
+
+def table(machine: str, **found: str) -> Table:
+    verdicts = [
+        Verdict(name, name[:6].replace("_", "-"), word, f"test_{name}")
+        for name, word in found.items()
+    ]
+    return Table(machine, len(verdicts), tuple(verdicts))
+
+
+def test_a_decision_outweighs_blocked_and_a_survivor_outweighs_all() -> None:
+    cpu = table("cpu", CAP_01="blocked", CAP_02="killed", CAP_03="killed")
+    gpu = table("gpu", CAP_01="killed", CAP_02="SURVIVED", CAP_04="blocked")
+
+    for order in ([cpu, gpu], [gpu, cpu]):
+        found = kill_table.merged(order)
+        assert {n: (v.word, where) for n, (v, where) in found.items()} == {
+            "CAP_01": ("killed", "gpu"),
+            "CAP_02": ("SURVIVED", "gpu"),
+            "CAP_03": ("killed", "cpu"),
+            "CAP_04": ("blocked", "gpu"),
+        }
+
+
+def test_the_page_has_every_mutant_and_names_bare_clauses() -> None:
+    text = kill_table.markdown([table("cpu", CAP_01="killed", RUN_43_a="blocked")])
+
+    assert "- 2 mutants: 1 killed, 1 blocked\n" in text
+    assert "| CAP-01 | `CAP_01` | killed | `test_CAP_01` | cpu |" in text
+    assert "| RUN-43 | `RUN_43_a` | blocked | `test_RUN_43_a` | cpu |" in text
+    assert "- CAP-02: no mutant on record\n" in text
+    assert "- CAP-01: no mutant on record\n" not in text
+
+
+def test_a_table_that_was_cut_short_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "mutants-cpu.json"
+    writer = kill_table.Writer(path, "cpu", planned=3)
+    writer.add(Verdict("CAP_01", "CAP-01", "killed", "test_x"))
+
+    (text,) = kill_table.pages(tmp_path, tmp_path).values()
+
+    assert ": 1 mutants, cut short: 2 are missing\n" in text
+
+
+def test_without_tables_there_is_no_page(tmp_path: Path) -> None:
+    assert kill_table.pages(tmp_path, tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        {"environment": {}},
+        {"figures": {"planned": 1, "mutants": [{"mutant": "CAP_01"}]}},
+        {
+            "figures": {
+                "planned": 1,
+                "mutants": [vars(Verdict("CAP_01", "CAP-01", "odd", ""))],
+            }
+        },
+    ],
+    ids=["environment", "keys", "word"],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, spoil: dict[str, Any]) -> None:
+    path = tmp_path / "mutants.json"
+    kill_table.Writer(path, "cpu", planned=0)
+    content = json.loads(path.read_text()) | spoil
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(kill_table.BrokenTable, match=r"mutants\.json"):
+        kill_table.read(path)
