@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -13,10 +14,12 @@ from aoti_ref._hooks import Children
 from aoti_ref._weights import memory, resolve, share
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from aoti_ref._package import Package
-    from aoti_ref._weights import Slot
+    from aoti_ref._weights import Memory, Slot
 
 
 class Fit(NamedTuple):
@@ -100,10 +103,9 @@ class Binding:
         places = {n: memory(t) for n, t in tensors.items()}
         read = places | {n: memory(t) for n, t in {**literals, **over}.items()}
         # A runner of its own: the one before may be in use by another thread.
-        self.runner = package.runner(device)
-        names = self.runner.get_constant_names_to_original_fqns()
-        constants = {name: _inductor.borrow(read[fqn]) for name, fqn in names.items()}
-        self.runner.update_constant_buffer(constants, False, True, True)
+        self._new_runner = partial(_runner, package, device, read)
+        self.runner = self._new_runner()
+        self._recorded: list[_inductor.Runner] = []  # those of recorded calls
         # The runner keeps addresses, and what is there must stay while it runs.
         owners = {**tensors, **literals, **over}
         self._owners = {read[n].address: t for n, t in owners.items() if t.numel()}
@@ -124,9 +126,14 @@ class Binding:
 
     def run(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """Run the graph; constants that it returns keep their memory alive."""
+        runner = self.runner
         if self.index is not None:
             _inductor.enter(self.index)
-        outputs = self.runner.run(inputs)
+            if torch.cuda.is_current_stream_capturing():
+                # A runner asks whether its call before is done, which ends a recording.
+                runner = self._new_runner()
+                self._recorded.append(runner)
+        outputs = runner.run(inputs)
         returned = self._returned
         if returned is None:  # the same ones at every call
             storages = [(i, _storage(output)) for i, output in enumerate(outputs)]
@@ -175,6 +182,17 @@ class Binding:
             for name, constant in self.written.items()
             if any(share(constant, tensor) for tensor in given)
         )
+
+
+def _runner(
+    package: Package, device: torch.device, read: Mapping[str, Memory]
+) -> _inductor.Runner:
+    """Make a runner whose constants are what `read` says."""
+    runner = package.runner(device)
+    names = runner.get_constant_names_to_original_fqns()
+    constants = {name: _inductor.borrow(read[fqn]) for name, fqn in names.items()}
+    runner.update_constant_buffer(constants, False, True, True)
+    return runner
 
 
 def _storage(output: torch.Tensor | None) -> int:
