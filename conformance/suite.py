@@ -7,12 +7,21 @@ import shlex
 import shutil
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import checkpoint, collecting, deviations, isolated, judging, spec
+from conformance import (
+    checkpoint,
+    collecting,
+    deviations,
+    gpus,
+    isolated,
+    judging,
+    spec,
+)
 from conformance.child import run_isolated
 from conformance.environment import header, id_of
 from conformance.results import Result, Run, Writer
@@ -44,6 +53,12 @@ class Suite:
         self._stale: list[Deviation] = []
         self._writer: Writer | None = None
         self._plans: Path | None = None
+
+    @cached_property
+    def gpus(self) -> gpus.Pool:
+        """The GPUs that workers are given: none, unless clauses run on GPUs."""
+        wanted = self.config.getoption("aoti_device") == "cuda" and not self.is_worker
+        return gpus.Pool(gpus.visible() if wanted else [])
 
     @property
     def is_worker(self) -> bool:
@@ -101,6 +116,8 @@ class Suite:
         for item, clause in ours:
             # What libraries warn of is no verdict on the layer above them.
             item.add_marker(pytest.mark.filterwarnings("default"))
+            for name in gpus.markers_of(getattr(item, "fixturenames", ())):
+                item.add_marker(name)
             self._collected[clause.id] = self._collected.get(clause.id, 0) + 1
 
     def _check_checkpoint(self) -> None:
