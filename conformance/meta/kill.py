@@ -1,6 +1,6 @@
 """The kill table: every mutant must fail the clause that it was made to break.
 
-    python -m conformance.meta.kill [-j N] [--cache DIR] [MUTANT ...]
+    python -m conformance.meta.kill [-j N] [--cache DIR] [--profile NAME] [MUTANT ...]
 
 Each mutant runs the tests of its clause in a fork of this process, which has
 imported everything and run nothing.
@@ -156,19 +156,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
     home = Path("~/.cache/aoti-conformance").expanduser()
     parser.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
+    parser.add_argument("--profile", choices=spec.PROFILES, help="of its clauses only")
     parser.add_argument("--device", default="cpu", help="where modules live")
     parser.add_argument("mutants", nargs="*", help="names; all of them by default")
     options = parser.parse_args(arguments)
     isolated.prepare_environment()
     keep_cuda_out()
     found = mutants()
+    profiles = {name: entry.profile for name, entry in spec.catalogue().items()}
     wanted = {
         path: entry
         for path, entry in found.items()
-        if not options.mutants or path.rpartition(":")[2] in options.mutants
+        if (not options.mutants or path.rpartition(":")[2] in options.mutants)
+        and (not options.profile or options.profile in profiles[entry.clause])
     }
     if not wanted:
-        print(f"no mutant is named {' or '.join(options.mutants)}", file=sys.stderr)
+        named = (
+            f"is named {' or '.join(options.mutants)}" if options.mutants else "left"
+        )
+        print(f"no mutant {named}", file=sys.stderr)
         return 4
     isolated.warm_up()
     with ThreadPoolExecutor(options.j) as pool:
