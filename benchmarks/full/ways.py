@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import zipfile
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+_OF_GPUS = ("cudnn", "efficient")  # backends of attention
+
 Call = dict[str, Any]
 Modulelike = Any  # diffusers' classes are untyped
 
@@ -24,6 +27,9 @@ class Way(Protocol):
     needs: str | None  # the module without which there is no such row
     resolutions: int  # at how many it is called
     fp8: bool  # whether its linear layers multiply FP8
+
+    def lacks(self, device: str) -> str:
+        """Say why there is no such row here: nothing, if there is."""
 
     def ready(self, module: Modulelike) -> Modulelike:
         """Do to new weights what belongs to making them."""
@@ -71,6 +77,10 @@ class Eager:
     needs: str | None = None
     resolutions = 1
     fp8 = False
+
+    def lacks(self, device: str) -> str:  # noqa: ARG002
+        absent = self.needs is not None and importlib.util.find_spec(self.needs) is None
+        return f"there is no {self.needs}" if absent else ""
 
     def ready(self, module: Modulelike) -> Modulelike:
         return module
@@ -157,6 +167,9 @@ class Spaces(Eager):
 class Reference(Eager):
     """aoti_ref."""
 
+    exporting: Mapping[str, Any] = {}  # for `export`
+    options: Mapping[str, Any] = {}  # Inductor's
+
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
 
@@ -183,7 +196,8 @@ class Reference(Eager):
             return _graphs(path)
         with aoti_ref.capture(module) as captured:
             module(**calls[0])
-        aoti_ref.compile(aoti_ref.export(module, captured)).save(path)
+        program = aoti_ref.export(module, captured, **self.exporting)
+        aoti_ref.compile(program, options=self.options).save(path)
         return {type(module).__name__: path.stat().st_size}
 
     def use(self) -> None:
@@ -199,6 +213,28 @@ def _graphs(path: Path) -> dict[str, int]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     return {e.filename: e.file_size for e in entries if e.filename.endswith(".pt2")}
+
+
+class Attending(Reference):
+    """The whole of it, with one backend of attention."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(regional=False)
+        self.exporting = {"attention": backend}
+
+    def lacks(self, device: str) -> str:
+        backend = self.exporting["attention"]
+        absent = device == "cpu" and backend in _OF_GPUS
+        return f"on {device} there is no {backend} attention" if absent else ""
+
+
+class Tuned(Reference):
+    """The whole of it, with everything that Inductor can try out."""
+
+    options: Mapping[str, Any] = {
+        "max_autotune": True,
+        "coordinate_descent_tuning": True,
+    }
 
 
 class Resolutions(Reference):
@@ -235,6 +271,11 @@ COMPILING: dict[str, Compiling] = {
     "spaces_whole": Spaces(regional=False),
     "spaces_regional": Spaces(regional=True),
     "aoti_ref_whole": Reference(regional=False),
+    "aoti_ref_whole_cudnn": Attending("cudnn"),
+    "aoti_ref_whole_flash": Attending("flash"),
+    "aoti_ref_whole_efficient": Attending("efficient"),
+    "aoti_ref_whole_math": Attending("math"),
+    "aoti_ref_whole_tuned": Tuned(regional=False),
     "aoti_ref_regional": Reference(regional=True),
     "aoti_ref_resolutions": Resolutions(regional=True),
     "fp8_row_regional": Quantised("per_row", regional=True),
