@@ -115,13 +115,24 @@ def browser(session: nox.Session) -> None:
 
 @nox.session
 def gpu(session: nox.Session) -> None:
-    """Run every clause on the GPU of this machine (`--no-venv` keeps its torch)."""
+    """Run every clause on the GPUs of this machine (`--no-venv` keeps its torch).
+
+    Each GPU has a worker of its own; what takes two comes afterwards, alone, and then
+    the mutants that only a GPU finds out. With options it is one run of pytest.
+    """
     install(session, "-e", ".[gpu]")
+    where = "conformance/clauses", "--aoti-device=cuda"
     report = (
         () if _asked(session, "--aoti-report") else ("--aoti-report=results-gpu.jsonl",)
     )
-    where = "conformance/clauses", "--aoti-device=cuda"
-    run(session, "pytest", *where, *report, *session.posargs)
+    workers = () if _asked(session, "-n", "--numprocesses") else ("-n", "auto")
+    run(session, "pytest", *where, *workers, *report, *session.posargs)
+    if session.posargs:
+        return
+    alone = "-m", "multi_gpu", "--aoti-report=results-multi-gpu.jsonl"
+    run(session, "pytest", *where, *alone)
+    of_gpus = "--device", "cuda", "--profile", "hopper"
+    run(session, "conformance.meta.kill", "-j", "1", *of_gpus)
 
 
 @nox.session

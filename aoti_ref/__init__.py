@@ -12,6 +12,7 @@ After that a call of the module equals eager, or is refused with an error.
 from aoti_ref._apply import AppliedModel as AppliedModel
 from aoti_ref._apply import apply as apply
 from aoti_ref._apply import restore as restore
+from aoti_ref._attention import UnusableAttention as UnusableAttention
 from aoti_ref._call import Call as Call
 from aoti_ref._capture import capture as capture
 from aoti_ref._capture import capture_calls as capture_calls

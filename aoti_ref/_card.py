@@ -72,6 +72,7 @@ def note(
         "model_revision": model_revision,
         "libraries": _libraries(),
         "contracts": {name: _calls(graph) for name, graph in graphs.items()},
+        "attention": sorted({name for p in packages for name in p.attention}),
         "ops": sorted({op for package in packages for op in package.ops}),
         "kernels": [
             kernel.told() for kernel in sorted({k for p in packages for k in p.kernels})
@@ -153,6 +154,8 @@ def _section(about: Mapping[str, Any]) -> list[str]:
         "made with": ", ".join(made) or "not said",
         "sha256": about["sha256"],
     }
+    if about.get("attention"):  # notes before it have none
+        rows["attention"] = " and ".join(about["attention"])
     for kernel in about["kernels"]:
         rows[f"kernel {kernel['repo']}"] = kernel["revision"]
     lines = ["| what | |", "| --- | --- |"]

@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _form, _inductor, _kernels, _package
+from aoti_ref import _attention, _form, _fused, _inductor, _kernels, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder, write_whole
@@ -50,7 +50,10 @@ class CompiledModel:
     def __repr__(self) -> str:
         contract = self.package.contract
         kib = len(self.package.archive) // 1024
-        return f"CompiledModel({contract.module}, {self.package.device}, {kib} KiB)"
+        told = _attention.told(self.package.attention)
+        return (
+            f"CompiledModel({contract.module}, {self.package.device}{told}, {kib} KiB)"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         told = self.peak, self.source
@@ -153,10 +156,12 @@ def compile(  # used qualified, as re.compile is
     with Folder() as folder:
         merged[_inductor.OUTPUT] = str(folder)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _attention.compiling(described.attention):
                 files = _inductor.aot_compile(graph, args, kwargs, merged)
         except Exception as error:
             raise NotCompilable(name, _reason(error)) from error
+        if wrong := _fused.amiss(files, described.attention):
+            raise NotCompilable(name, wrong)
         for file in files:
             if file.suffix == ".so":
                 clear_executable_stack(file)

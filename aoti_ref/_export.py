@@ -14,7 +14,7 @@ from unittest.mock import patch
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _attributes, _containers, _inductor, _tree
+from aoti_ref import _attention, _attributes, _containers, _inductor, _tree
 from aoti_ref._contract import DIMS, FIXED, FORM, MODULE, PLACES, VALUES, EnumMember
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
@@ -37,6 +37,7 @@ def export(
     *,
     dynamic: Mapping[str, Any] | None = None,
     method: str = "forward",
+    attention: str | None = None,
 ) -> ExportedProgram:
     """Make a graph of `module` for calls like `call`.
 
@@ -51,6 +52,10 @@ def export(
             of its own; one Dim in several places is one size. For a nested
             argument the table has the argument's own structure.
         method: The method that `call` was recorded from.
+        attention: The backend of `scaled_dot_product_attention` for all of its calls:
+            "math", "flash", "efficient" or "cudnn". It becomes part of the graph, as
+            does what `torch.nn.attention.sdpa_kernel` selects, around the export or
+            in the module's own code. Without either torch chooses at `compile`.
 
     Returns:
         The program, whose graph admits every size of every range.
@@ -64,7 +69,26 @@ def export(
             fit its signature, an operator breaks the promise of its fake kernel, or
             the graph reads a tensor that containers of the module hold twice.
         NarrowedRange: The module's own conditions leave fewer sizes than asked.
+        TypeError, ValueError: `attention` is no backend.
+        UnusableAttention: The device, a call's dtypes and sizes, or the module's own
+            selection rule the backend out, or nothing in the module attends.
     """
+    program = trace(module, call, dynamic=dynamic, method=method, attention=attention)
+    if attention and not _attention.backends(program):
+        name = type(module).__name__
+        raise _attention.UnusableAttention(name, attention, _attention.NOWHERE)
+    return program
+
+
+def trace(
+    module: nn.Module,
+    call: Call,
+    *,
+    dynamic: Mapping[str, Any] | None = None,
+    method: str = "forward",
+    attention: str | None = None,
+) -> ExportedProgram:
+    """Export, whether the module attends or not."""
     name = type(module).__name__
     _refuse_modes(module, name)
     inner = inner_method(module, method)
@@ -80,6 +104,9 @@ def export(
         function, bound = _without(function, bound, fixed)
         signature = bound.signature
     leaves, spec = pytree.tree_flatten(dict(bound.arguments))
+    held = [*module.parameters(), *module.buffers(), *leaves]
+    devices = {t.device.type for t in held if isinstance(t, torch.Tensor)}
+    _attention.check(attention, name, devices)
     named = _tree.spread(signature, bound.arguments)
     paths = argument_paths(named, name)
     places = read_ranges(named, dynamic or {})
@@ -94,7 +121,7 @@ def export(
     )
     try:
         with torch.no_grad(), _inductor.distinct_sizes(), _caches_kept(), bare:
-            with _attributes.reads(module) as values:
+            with _attributes.reads(module) as values, _attention.noted():
                 program = torch.export.export(
                     module,
                     bound.args,
@@ -102,6 +129,7 @@ def export(
                     dynamic_shapes=shapes(leaves, paths, places),
                 )
             broken = broken_promises(program, leaves)
+            _attention.fix(program, attention, name)
     except AotiError:
         raise
     except Exception as error:

@@ -19,6 +19,7 @@ import torch._inductor.codecache  # 2.10 forgets it when a cold process loads
 import torch._inductor.config
 import torch._inductor.exc
 import torch.fx.experimental._config as fx_config
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx.experimental import proxy_tensor
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.printers import PythonPrinter
@@ -123,6 +124,29 @@ def conditions(size: torch.SymInt, symbols: set[str]) -> list[str]:
         if len(names) > 1 and names <= symbols:
             texts.append(PythonPrinter().doprint(condition))
     return texts
+
+
+def traced(
+    function: Callable[..., Any], values: list[Any]
+) -> tuple[torch.fx.GraphModule, list[str]]:
+    """Trace a function into operators that are no composites.
+
+    Args:
+        function: Of fake tensors and of sizes.
+        values: What it is given; a tensor among them at least.
+
+    Returns:
+        Its graph, without what nobody uses; and what it took for granted of sizes
+        that vary, as Python over their symbols.
+    """
+    mode: Any = next(v.fake_mode for v in values if isinstance(v, FakeTensor))
+    shapes = mode.shape_env
+    known = len(shapes.guards) if shapes else 0
+    with mode:
+        graph: torch.fx.GraphModule = proxy_tensor.make_fx(function)(*values)
+    graph.graph.eliminate_dead_code()
+    fresh = shapes.guards[known:] if shapes else []
+    return graph, [PythonPrinter().doprint(guard.expr) for guard in fresh]
 
 
 def operators() -> set[str]:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _archive, _inductor, _manifest, _package, _traits
+from aoti_ref import (
+    _archive,
+    _fused,
+    _inductor,
+    _manifest,
+    _package,
+    _traits,
+)
 from aoti_ref._blocks import find
 from aoti_ref._compile import CompiledModel
 from aoti_ref._elf import clear_executable_stack
@@ -101,6 +108,8 @@ def adopt(path: str | os.PathLike[str], program: ExportedProgram) -> CompiledMod
         for library in folder.glob("*.so"):
             clear_executable_stack(library)
         _refuse_other(folder, program, described, origin)
+        if wrong := _fused.amiss(folder.iterdir(), described.attention):
+            raise NotInterchangeable(origin, wrong)
         archive = _package.build(
             sorted(folder.iterdir()), described, options={}, private=[str(folder)]
         )

@@ -42,6 +42,7 @@ _KINDS: Mapping[str, tuple[type, ...]] = {
     "needs": (dict,),
     "options": (dict,),
     "ops": (list,),
+    "attention": (list,),
     "kernels": (list,),
     "source": (dict, type(None)),
     "quantisation": (str, type(None)),

@@ -54,6 +54,8 @@ class Described(NamedTuple):
         places: Where literals hang in containers of the module, by name.
         device: The type of the device that it was compiled for.
         ops: The operators that are not torch's own, such as `mine::attention`.
+        attention: The backends of attention that it calls; "default" among them where
+            torch was to choose.
     """
 
     contract: Contract
@@ -64,6 +66,7 @@ class Described(NamedTuple):
     places: Mapping[str, _containers.Place]
     device: str
     ops: Sequence[str]
+    attention: Sequence[str]
 
 
 def build(
@@ -111,6 +114,7 @@ def build(
         "source": dict(source) if source else None,
         "kernels": [kernel.told() for kernel in kernels],
         "ops": sorted(graph.ops),
+        "attention": list(graph.attention),
         "quantisation": ", ".join(sorted(kinds - {""})) or None,
         "options": {name: _private.public(value) for name, value in options.items()},
         "built_with": _host.built_with(),
@@ -176,6 +180,7 @@ class Package:
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
         self.ops: list[str] = manifest["ops"]
+        self.attention: list[str] = manifest["attention"]
         self.kernels = [Kernel.read(found) for found in manifest["kernels"]]
         self.places = {
             name: _containers.Place(child, tuple((k, key) for k, key in steps), whole)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch.export.graph_signature import InputKind
 
-from aoti_ref import _contract, _derive, _package
+from aoti_ref import _attention, _contract, _derive, _package
 from aoti_ref._operators import custom_operators
 from aoti_ref._subclasses import taken_apart
 from aoti_ref._weights import LITERAL, describe
@@ -47,6 +47,7 @@ def describe_program(
         meta.get(_contract.PLACES, {}),
         device,
         custom_operators(program),
+        _attention.backends(program),
     )
     return program, described, tensors
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from aoti_ref import _attributes, _blocks, _forms, _traits
+from aoti_ref import _attention, _attributes, _blocks, _forms, _traits
 from aoti_ref._at_once import at_once
 from aoti_ref._binding import fitted
 from aoti_ref._compile import compile as compile_program
@@ -20,7 +20,7 @@ from aoti_ref._errors import (
     UnknownOption,
     UnusableFolder,
 )
-from aoti_ref._export import export
+from aoti_ref._export import trace
 from aoti_ref._hooks import inner_method
 from aoti_ref._peak import told
 from aoti_ref._progress import shown
@@ -65,6 +65,7 @@ def compile_regions(
     *,
     dynamic: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    attention: str | None = None,
     on_failure: Literal["raise", "eager"] = "raise",
     progress: bool | Progress = True,
     jobs: int = 1,
@@ -85,6 +86,8 @@ def compile_regions(
         dynamic: As `export` takes it, by names of the blocks' arguments. A block
             that has no argument of a name does without.
         options: Inductor's.
+        attention: As `export` takes it, for all blocks; those that do not attend do
+            without, but some must.
         on_failure: What becomes of a block that cannot be compiled: "raise", or
             leave it "eager" and name it in the result's `eager`.
         progress: Whether to show a bar (needs tqdm), or what to call instead, with
@@ -102,6 +105,7 @@ def compile_regions(
         FailedBlocks: Blocks cannot be compiled, all by name; or, with "eager", none
             of them can.
         UnknownArgument: `dynamic` names an argument of no block.
+        UnusableAttention: No block attends.
         UnknownOption, ConflictingOption, UnusableFolder: As `compile` says.
         CudaInParent: More than one job, and this process has started CUDA.
     """
@@ -114,7 +118,14 @@ def compile_regions(
     failures = _Failures(type(module).__name__)
     found = _blocks.find(module, calls.wanted)
     sites = _sites(found, calls, dynamic or {}, max_forms, failures)
-    groups = [group for alike in sites.values() for group in _exported(alike, failures)]
+    groups = [
+        group
+        for alike in sites.values()
+        for group in _exported(alike, failures, attention)
+    ]
+    if attention and groups and not any(map(_attends, groups)):
+        where = _attention.NOWHERE
+        raise _attention.UnusableAttention(failures.module, attention, where)
     if on_failure == "raise":
         failures.refuse()
     groups = failures.spare(groups)
@@ -221,13 +232,21 @@ def _sites(
     return alike
 
 
-def _exported(sites: list[_Site], failures: _Failures) -> list[_Group]:
+def _attends(group: _Group) -> bool:
+    return bool(_attention.backends(group.program))
+
+
+def _exported(
+    sites: list[_Site], failures: _Failures, attention: str | None
+) -> list[_Group]:
     """Export blocks that look alike; those with other plain values apart."""
     groups: list[_Group] = []
     while sites:
         first = sites[0]
         try:
-            program = export(first.block, first.call, dynamic=first.ranges)
+            program = trace(
+                first.block, first.call, dynamic=first.ranges, attention=attention
+            )
         except AotiError as error:
             values = _traits.plain(first.block)
             same = [s for s in sites if _traits.plain(s.block) == values]

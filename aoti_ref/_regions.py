@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aoti_ref import _blocks, _bundle, _traits, _variants
+from aoti_ref import _attention, _blocks, _bundle, _traits, _variants
 from aoti_ref._compile import CompiledModel, Part
 from aoti_ref._errors import FailedBlocks, Fault
 from aoti_ref._files import write_whole
@@ -57,9 +57,13 @@ class CompiledRegions:
     def __repr__(self) -> str:
         blocks = sum(len(region.names) for region in self.regions)
         eager = f", {len(self.eager)} left eager" if self.eager else ""
-        count = len({model for each in self.regions for model in each.compiled.models})
+        models = [model for each in self.regions for model in each.compiled.models]
+        count = len(set(models))
         graphs = f"{count} graphs for {blocks} blocks"
-        return f"CompiledRegions({self.module}, {graphs}{eager})"
+        named = sorted({name for m in models for name in m.package.attention})
+        return (
+            f"CompiledRegions({self.module}, {graphs}{_attention.told(named)}{eager})"
+        )
 
     def parts(self, module: nn.Module) -> list[Part]:
         """Find the block of `module` that each graph is for.

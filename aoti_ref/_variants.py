@@ -133,6 +133,7 @@ def compile_variants(
     dynamic: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None = None,
     options: Mapping[str, Any] | None = None,
     method: str = "forward",
+    attention: str | None = None,
     progress: bool | Progress = True,
 ) -> CompiledVariants:
     """Compile `module` for several calls: one graph for all that are of one form.
@@ -150,6 +151,7 @@ def compile_variants(
             in which an argument is None does without its range.
         options: Inductor's.
         method: The method that the calls were recorded from.
+        attention: As `export` takes it, for all graphs.
         progress: Whether to show a bar (needs tqdm), or what to call instead, with
             the number of graphs that are done, of all, and the module's class.
 
@@ -162,7 +164,7 @@ def compile_variants(
         UnknownArgument: `dynamic` names an argument that there is not.
         UnknownOption, ConflictingOption, UnusableFolder: As `compile` says.
     """
-    programs = _exported(module, list(calls), dynamic, method)
+    programs = _exported(module, list(calls), dynamic, method, attention)
     kind = type(module).__name__
     contracts = [_derive.derive(program, kind) for program in programs.values()]
     _refuse_dead(contracts)
@@ -184,6 +186,7 @@ def _exported(
     calls: list[Call],
     dynamic: Mapping[str, Any] | Sequence[Mapping[str, Any] | None] | None,
     method: str,
+    attention: str | None,
 ) -> dict[int, ExportedProgram]:
     """Export for the first call of each form; by its number among all."""
     kind = type(module).__name__
@@ -203,9 +206,12 @@ def _exported(
             form = _forms.form(arguments, tables[number], kind)
             if form not in forms:
                 forms.add(form)
-                ranges = tables[number] or None
                 programs[number] = export(
-                    module, calls[number], dynamic=ranges, method=method
+                    module,
+                    calls[number],
+                    dynamic=tables[number] or None,
+                    method=method,
+                    attention=attention,
                 )
         except _CALLERS:  # noqa: PERF203  # all others are to be named
             raise

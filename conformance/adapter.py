@@ -25,8 +25,8 @@ ENTRY_POINTS = "aoti_conformance.adapters"
 CORE_VERBS = ("capture", "export", "compile", "apply")
 
 # The closed list: what an adapter may declare, and the verbs that it then has. The
-# protocols of `fp8`, `regional`, `variants` and `peak` are in adapter_graphs.py, those
-# of `hub` and `kernels` in adapter_hub.py.
+# protocols of `attention`, `fp8`, `regional`, `variants` and `peak` are in
+# adapter_graphs.py, those of `hub` and `kernels` in adapter_hub.py.
 CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "calls": ("capture_calls",),  # record every call, not only the first
     "dynamic": (),  # export with ranges
@@ -37,6 +37,7 @@ CAPABILITIES: Mapping[str, tuple[str, ...]] = {
     "regional": ("compile_regions", "eager_blocks"),  # one graph for equal blocks
     "variants": ("combine", "compile_variants"),  # several graphs of one module
     "kernels": ("use_kernel", "kernel_revision"),  # of the library `kernels`
+    "attention": ("export_attending", "attention", "describe"),  # torch's backends
     "peak": ("peaks",),  # what a compile took of memory is told
     "worker": ("worker",),  # run functions in short-lived forked processes
     "hub": ("publish", "fetch", "origin"),  # to the Hub, and from it

@@ -1,4 +1,4 @@
-"""What an adapter offers beyond one graph: quantised, by blocks, in variants."""
+"""What an adapter offers of graphs: how they attend, quantised, blocks, variants."""
 
 from __future__ import annotations
 
@@ -12,6 +12,30 @@ if TYPE_CHECKING:
     from torch import nn
 
     from conformance.adapter import Dynamic
+
+
+class ChoosesAttention(Adapter, Protocol):
+    """Capability `attention`.
+
+    The backends are torch's own, of `scaled_dot_product_attention`: "math", "flash",
+    "efficient" and "cudnn".
+    """
+
+    def export_attending(
+        self,
+        module: nn.Module,
+        call: Any,
+        backend: str,
+        *,
+        dynamic: Dynamic | None = None,
+    ) -> Any:
+        """Export as `export` does, with `backend` for every call of attention."""
+
+    def attention(self, compiled: Any) -> Collection[str]:
+        """Name the backends that a compiled model, or a loaded one, says it calls."""
+
+    def describe(self, compiled: Any) -> str:
+        """Say what a compiled model is, as its users are shown it."""
 
 
 class Quantises(Adapter, Protocol):

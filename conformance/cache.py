@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,11 +21,12 @@ from conformance.tensors import inside, made_of_others
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
     from torch import nn
 
     from conformance.adapter import Adapter, Dynamic
-    from conformance.adapter_graphs import Regional, Variants
+    from conformance.adapter_graphs import ChoosesAttention, Regional, Variants
 
 
 class PackageCache:
@@ -53,20 +55,39 @@ class PackageCache:
         *,
         dynamic: Dynamic | None = None,
         options: dict[str, Any] | None = None,
+        attention: str | None = None,
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> Any:
         """Give `module` compiled for `call`, from the cache where it has it.
 
         The key has the shapes and the code of the module, not its weights: what
         comes back holds for every module of the same recipe.
+
+        Args:
+            module: What is compiled.
+            call: What it is compiled for.
+            dynamic: Ranges.
+            options: Inductor's.
+            attention: The backend of attention; None chooses none.
+            around: Makes what the export happens in. It is no part of the key: only
+                for classes of modules that are compiled in no other way.
         """
         impl = self.adapter
         recipe = {
             "dynamic": repr(dynamic),
             "options": repr(sorted((options or {}).items())),
+            **({"attention": attention} if attention else {}),
         }
 
+        def export() -> Any:
+            if attention is None:
+                return impl.export(module, call, dynamic=dynamic)
+            chooses = cast("ChoosesAttention", impl)
+            return chooses.export_attending(module, call, attention, dynamic=dynamic)
+
         def make() -> Any:
-            exported = impl.export(module, call, dynamic=dynamic)
+            with around():
+                exported = export()
             return impl.compile(exported, options=options)
 
         return self._made(make, self._key(module, call, recipe))

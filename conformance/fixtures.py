@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import device
+from conformance import device, gpus
 from conformance.spec import blocked
 from conformance.suite import SUITE
 
@@ -69,7 +69,8 @@ def two_gpus(on_a_gpu: None) -> None:  # noqa: ARG001
     import torch
 
     if torch.cuda.device_count() < 2:  # noqa: PLR2004
-        blocked("it needs two GPUs, and one is visible")
+        others = f"of {gpus.hidden() + 1}: run -m multi_gpu without workers"
+        blocked(f"it needs two GPUs, and sees one {others if gpus.hidden() else ''}")
 
 
 @pytest.fixture

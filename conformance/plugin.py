@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import collecting, device, hypothesis_profile, judging, spec
+from conformance import collecting, device, gpus, hypothesis_profile, judging, spec
 from conformance.isolated import prepare_environment
 from conformance.suite import SUITE, Suite
 
@@ -77,8 +77,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# First, because whatever asks for a GPU must find the worker's own.
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and the state of this session."""
+    """Register the markers, and the state of this session."""
+    given = getattr(config, "workerinput", {})
+    if "aoti_gpu" in given:
+        gpus.pin(given["aoti_gpu"], given["aoti_gpus"])
+    for name, meaning in gpus.MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
     config.addinivalue_line(
         "markers", "clause(id, *, deadline_s): the clause of SPEC.md tested"
     )
@@ -177,8 +184,18 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell an xdist worker where to leave its plan."""
-    node.workerinput["aoti_plans"] = str(node.config.stash[SUITE].plans_folder())
+    """Tell an xdist worker where to leave its plan, and which GPU is its own."""
+    suite = node.config.stash[SUITE]
+    node.workerinput["aoti_plans"] = str(suite.plans_folder())
+    if names := suite.gpus.names:
+        node.workerinput["aoti_gpu"] = suite.gpus.take(node.gateway.id)
+        node.workerinput["aoti_gpus"] = names
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start as many workers as there are GPUs, where clauses run on GPUs."""
+    return len(config.stash[SUITE].gpus.names) or None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -191,4 +208,5 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Take over what stopped a worker's collection."""
     output = getattr(node, "workeroutput", {})
+    node.config.stash[SUITE].gpus.give(node.gateway.id)
     node.config.stash[SUITE].problem = output.get("aoti_problem", "")

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import tempfile
 import time
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import pytest
 from conformance import checkpoint, collecting, deviations, isolated, judging, spec
 from conformance.child import run_isolated
 from conformance.environment import describe, header, id_of
+from conformance.gpus import Pool, mark, visible
 from conformance.results import Result, Run, Writer, footer
 from conformance.selection import Selection
 
@@ -45,6 +47,12 @@ class Suite:
         self._stale: list[str] = []
         self._writer: Writer | None = None
         self._plans: Path | None = None
+
+    @cached_property
+    def gpus(self) -> Pool:
+        """The GPUs that workers are given: none, unless clauses run on GPUs."""
+        wanted = self.config.getoption("aoti_device") == "cuda" and not self.is_worker
+        return Pool(visible() if wanted else [])
 
     @property
     def is_worker(self) -> bool:
@@ -103,14 +111,14 @@ class Suite:
         for item, _ in ours:
             # What libraries warn of is no verdict on the layer above them.
             item.add_marker(pytest.mark.filterwarnings("default"))
+            mark(item)
         self._selection.collect(clause.id for _, clause in ours)
 
     def _check_checkpoint(self) -> None:
         given = self.config.getoption("aoti_checkpoint")
-        if given is None:
-            return
         try:
-            checkpoint.check(given)
+            if given is not None:
+                checkpoint.check(given)
         except checkpoint.BadCheckpoint as error:
             raise pytest.UsageError(f"--aoti-checkpoint: {error}") from error
 

@@ -19,7 +19,7 @@ from benchmarks import record
 from benchmarks.full import floor, gauge, stages
 from benchmarks.full.jobs import CACHE, Job
 from benchmarks.full.models import MODELS, in_float32, weights_bytes
-from benchmarks.full.ways import COMPILING, WAYS
+from benchmarks.full.rows import COMPILING, WAYS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

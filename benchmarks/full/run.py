@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import sys
@@ -18,7 +17,7 @@ from benchmarks import record
 from benchmarks.full import jobs, targets
 from benchmarks.full.jobs import Job
 from benchmarks.full.models import MODELS
-from benchmarks.full.ways import COMPILING, WAYS
+from benchmarks.full.rows import COMPILING, WAYS
 from conformance import device as devices
 from conformance.environment import describe
 
@@ -72,9 +71,8 @@ class Bench:
                 self._enter(name, measure=measured)
 
     def _prepared(self, name: str, names: list[str]) -> dict[str, Any]:
-        needs = WAYS[name].needs
-        if needs is not None and importlib.util.find_spec(needs) is None:
-            return {"outcome": "unavailable", "message": f"there is no {needs}"}
+        if reason := WAYS[name].lacks(self.settings.device):
+            return {"outcome": "unavailable", "message": reason}
         kept = _MEASURE_S * len(names) if not self.settings.tiny else 0
         return self._job(name, "prepare", self._left() - kept)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import zipfile
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+_OF_GPUS = ("cudnn", "efficient")  # backends of attention
+
 Call = dict[str, Any]
 Modulelike = Any  # diffusers' classes are untyped
 
@@ -25,6 +28,9 @@ class Way(Protocol):
     needs: str | None  # the module without which there is no such row
     resolutions: int  # at how many it is called
     fp8: bool  # whether its linear layers multiply FP8
+
+    def lacks(self, device: str) -> str:
+        """Say why there is no such row here: nothing, if there is."""
 
     def ready(self, module: Modulelike) -> Modulelike:
         """Do to new weights what belongs to making them."""
@@ -72,6 +78,10 @@ class Eager:
     needs: str | None = None
     resolutions = 1
     fp8 = False
+
+    def lacks(self, device: str) -> str:  # noqa: ARG002
+        absent = self.needs is not None and importlib.util.find_spec(self.needs) is None
+        return f"there is no {self.needs}" if absent else ""
 
     def ready(self, module: Modulelike) -> Modulelike:
         return module
@@ -158,6 +168,8 @@ class Spaces(Eager):
 class Reference(Eager):
     """aoti_ref."""
 
+    exporting: Mapping[str, Any] = {}  # for `export`
+
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
 
@@ -200,7 +212,7 @@ class Reference(Eager):
             return _graphs(path)
         with aoti_ref.capture(module) as captured:
             module(**calls[0])
-        program = aoti_ref.export(module, captured)
+        program = aoti_ref.export(module, captured, **self.exporting)
         aoti_ref.compile(program, options=self.options).save(path)
         return {type(module).__name__: path.stat().st_size}
 
@@ -219,6 +231,19 @@ def _graphs(path: Path) -> dict[str, int]:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     return {e.filename: e.file_size for e in entries if e.filename.endswith(".pt2")}
+
+
+class Attending(Reference):
+    """The whole of it, with one backend of attention."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(regional=False)
+        self.exporting = {"attention": backend}
+
+    def lacks(self, device: str) -> str:
+        backend = self.exporting["attention"]
+        absent = device == "cpu" and backend in _OF_GPUS
+        return f"on {device} there is no {backend} attention" if absent else ""
 
 
 class Resolutions(Reference):
@@ -247,34 +272,3 @@ class Quantised(Reference):
         else:
             aoti_ref.quantize(module, self.scheme)
         return module
-
-
-_DESCENT = {"coordinate_descent_tuning": True}
-_AUTOTUNE = {"max_autotune": True}
-_UNSPLIT = {**_DESCENT, "split_reductions": False}
-
-# In the order of the table.
-COMPILING: dict[str, Compiling] = {
-    "torch_whole": Jit(regional=False),
-    "torch_regional": Jit(regional=True),
-    "spaces_whole": Spaces(regional=False),
-    "spaces_regional": Spaces(regional=True),
-    "aoti_ref_whole": Reference(regional=False),
-    "aoti_ref_regional": Reference(regional=True),
-    "aoti_ref_resolutions": Resolutions(regional=True),
-    "fp8_row_regional": Quantised("per_row", regional=True),
-    "fp8_tensor_regional": Quantised("per_tensor", regional=True),
-    "fp8_row_whole": Quantised("per_row", regional=False),
-    "aoti_ref_whole_qkv": Reference(regional=False, fused=True),
-    "aoti_ref_whole_descent": Reference(regional=False, options=_DESCENT),
-    "aoti_ref_whole_autotune": Reference(regional=False, options=_AUTOTUNE),
-    "aoti_ref_whole_replayed": Reference(
-        regional=False, options=_DESCENT, replayed=True
-    ),
-    "fp8_row_regional_descent": Quantised("per_row", regional=True, options=_DESCENT),
-    "fp8_row_regional_unsplit": Quantised("per_row", regional=True, options=_UNSPLIT),
-    "fp8_row_regional_replayed": Quantised(
-        "per_row", regional=True, options=_UNSPLIT, replayed=True
-    ),
-}
-WAYS: dict[str, Way] = {"eager": Eager(), **COMPILING}

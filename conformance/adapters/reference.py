@@ -36,6 +36,7 @@ info = Info(
 )
 capabilities = frozenset(
     {
+        "attention",
         "calls",
         "dynamic",
         "fp8",
@@ -77,6 +78,21 @@ def capture_calls(module: nn.Module) -> Iterator[list[Any]]:
 @_refusals()
 def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> Any:
     return aoti_ref.export(module, call, dynamic=dims(dynamic))
+
+
+@_refusals()
+def export_attending(
+    module: nn.Module, call: Any, backend: str, *, dynamic: Dynamic | None = None
+) -> Any:
+    return aoti_ref.export(module, call, dynamic=dims(dynamic), attention=backend)
+
+
+def attention(compiled: Any) -> Collection[str]:
+    return list(compiled.manifest["attention"])
+
+
+def describe(compiled: Any) -> str:
+    return repr(compiled)
 
 
 @_refusals()

@@ -236,26 +236,6 @@ def test_an_operator_of_no_kernel_is_named(
     assert found["mapped"] == []
 
 
-@clause("KRN-12")
-def test_a_flux_block_keeps_its_attention_kernel(
-    impl: Any, cache: PackageCache, tmp_path: Path, adapter_name: str, seed: int
-) -> None:
-    package = _kernels.flux_saved(impl, cache, tmp_path, seed)
-    put(tmp_path / "kernel")
-
-    found = fresh_python(
-        "conformance.clauses._kernels:flux_answer",
-        adapter_name,
-        str(package),
-        str(tmp_path / "call.pt"),
-        seed,
-    ).value
-
-    assert found["ran"] == 1
-    for actual, wanted in zip(found["found"], found["wanted"], strict=True):
-        assert_near(torch.tensor(actual), torch.tensor(wanted))
-
-
 @clause("KRN-13")
 def test_a_kernel_without_a_build_for_the_machine_is_named(
     impl: Kernels, tmp_path: Path

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from conformance.clauses import _hosts, _unpacking
 from conformance.clauses._packages import (
@@ -128,6 +129,21 @@ def test_a_package_for_such_a_gpu_is_taken(
         impl.load(package)
 
     _unpacking.in_child(load, temporary)
+
+
+@clause("PKG-25")
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_package_for_another_gpu_is_refused_on_this_one(
+    impl: Labels, package: Path, temporary: Path, seed: int
+) -> None:
+    major, minor = _unpacking.in_child(torch.cuda.get_device_capability, temporary)
+    made = f"{major + 1}.{minor}"
+    impl.relabel(package, compute_capability=made)
+
+    found = tried(impl, [package], temporary, seed)
+
+    assert_refused(found, made, f"{major}.{minor}")
+    assert found[0].untouched
 
 
 @clause("PKG-06")

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from conformance.clauses import _unpacking
 from conformance.clauses._applied import unless_refused
 from conformance.models import blocks
 from conformance.spec import clause
 from conformance.workbench import Pair, assert_equal_or_refused
 
 if TYPE_CHECKING:
-    from conformance.adapter import Adapter
+    from pathlib import Path
+
+    from conformance.adapter import Adapter, Packages
     from conformance.cache import PackageCache
 
 pytestmark = pytest.mark.usefixtures("two_gpus")
@@ -41,6 +44,32 @@ def test_the_current_gpu_stays(second: Pair, seed: int) -> None:
             wanted = second.eager(hidden_states=given)
             torch.testing.assert_close(answer, wanted, rtol=1e-4, atol=1e-4)
     assert torch.cuda.current_device() == 0
+
+
+@clause("PRC-35")
+def test_loading_keeps_the_current_gpu(
+    impl: Packages, cache: PackageCache, seed: int, tmp_path: Path
+) -> None:
+    package = _unpacking.saved(impl, cache, tmp_path)
+    torch.cuda.set_device(1)
+    first, eager = (blocks.seeded(blocks.Stack, seed).to("cuda:0") for _ in range(2))
+    given = blocks.hidden_states(seed=seed).to("cuda:0")
+    with torch.no_grad():
+        wanted = eager(hidden_states=given)
+    before = _free_bytes(1)
+
+    impl.apply(impl.load(package), first)
+    with torch.no_grad():
+        answer = first(hidden_states=given)
+
+    torch.testing.assert_close(answer, wanted, rtol=1e-4, atol=1e-4)
+    assert torch.cuda.current_device() == 1
+    assert before - _free_bytes(1) < 1 << 20
+
+
+def _free_bytes(index: int) -> int:
+    torch.cuda.synchronize()
+    return int(torch.cuda.mem_get_info(index)[0])
 
 
 @clause("PRC-34")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from conformance import gauges
 from conformance.clauses._applied import unless_refused
 from conformance.models import blocks
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_equal_or_refused, pair
+from conformance.workbench import Pair, assert_equal_or_refused, attempt, pair
 
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
@@ -70,6 +71,22 @@ def test_a_captured_call_replays_rightly_or_is_refused(twins: Pair, seed: int) -
         torch.cuda.synchronize()
         with torch.no_grad():
             assert_near(answer, twins.eager(hidden_states=other))
+
+
+@clause("RUN-46")
+def test_refusals_leak_no_memory_of_the_gpu(twins: Pair) -> None:
+    def refuse(number: int) -> None:
+        bad = blocks.normal(1 << 14, blocks.WIDTH, seed=number)
+        ended = attempt(partial(twins.applied, hidden_states=bad))
+        assert ended.error is not None
+
+    for number in range(20):  # allocators settle
+        refuse(number)
+    before = gauges.resident_bytes()
+    for number in range(200):
+        refuse(number)
+
+    assert gauges.resident_bytes() - before < 32 << 20
 
 
 @clause("RUN-45")

@@ -1,6 +1,7 @@
 """The kill table: every mutant must fail the clause that it was made to break.
 
-    python -m conformance.meta.kill [-j N] [--cache DIR] [--write FILE] [MUTANT ...]
+    python -m conformance.meta.kill [-j N] [--cache DIR] [--write FILE]
+                                    [--profile NAME] [MUTANT ...]
 
 Each mutant runs the tests of its clause in a fork of this process, which has
 imported everything and run nothing. One that survives runs those of its chapter, to
@@ -14,7 +15,6 @@ been killed there.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import os
@@ -35,6 +35,7 @@ import conformance.meta.mutants
 from conformance import collecting, isolated, results, spec
 from conformance.imports import keep_cuda_out
 from conformance.meta import kill_table
+from conformance.meta.kill_options import parser, wanted_by
 from conformance.meta.kill_table import (
     BLOCKED,
     KILLED,
@@ -190,13 +191,13 @@ def _installed() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Print the kill table; 0 if every mutant died and every clause has one."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     isolated.prepare_environment()
     keep_cuda_out()
     found = mutants()
     try:
         elsewhere = [kill_table.read(path) for path in options.elsewhere]
-        wanted = _wanted(found, options.mutants, options.undecided_in)
+        wanted = wanted_by(found, options)
     except BrokenTable as error:
         print(error, file=sys.stderr)
         return 4
@@ -229,46 +230,6 @@ def main(arguments: list[str] | None = None) -> int:
     _print(shown, missing)
     undecided = elsewhere and any(verdict.word == BLOCKED for verdict in shown)
     return int(bool(missing or undecided) or any(verdict.bad for verdict in shown))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
-    home = Path("~/.cache/aoti-conformance").expanduser()
-    parser.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
-    parser.add_argument("--device", default="cpu", help="where modules live")
-    parser.add_argument(
-        "--write", type=Path, metavar="FILE", help="keep the table here, as JSON"
-    )
-    parser.add_argument(
-        "--elsewhere",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="the table of another machine, which decides what is blocked here",
-    )
-    parser.add_argument(
-        "--undecided-in",
-        type=Path,
-        metavar="FILE",
-        help="only the mutants that are blocked in this table",
-    )
-    parser.add_argument("mutants", nargs="*", help="names; all of them by default")
-    return parser
-
-
-def _wanted(
-    found: Mapping[str, Mutant], names: Sequence[str], undecided_in: Path | None
-) -> dict[str, Mutant]:
-    chosen = dict(found)
-    if names:
-        chosen = {p: m for p, m in chosen.items() if p.rpartition(":")[2] in names}
-    if undecided_in:
-        verdicts = kill_table.read(undecided_in).verdicts
-        open_ones = {verdict.mutant for verdict in verdicts if verdict.word == BLOCKED}
-        chosen = {p: m for p, m in chosen.items() if p.rpartition(":")[2] in open_ones}
-    return chosen
 
 
 def _decided(verdict: Verdict, there: Mapping[str, tuple[Verdict, str]]) -> Verdict:

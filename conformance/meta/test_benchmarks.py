@@ -15,7 +15,7 @@ import torch
 from benchmarks import record
 from benchmarks.full import floor, gauge, jobs, run, stages
 from benchmarks.full.models import MODELS, weights_bytes
-from benchmarks.full.ways import WAYS
+from benchmarks.full.rows import WAYS
 
 if TYPE_CHECKING:
     from pathlib import Path

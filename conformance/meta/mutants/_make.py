@@ -11,6 +11,7 @@ from conformance.adapters import reference
 # Verbs that decide what a package holds: a mutant of them needs its own cache.
 _COMPILING = {
     "export",
+    "export_attending",
     "compile",
     "compile_regions",
     "compile_variants",

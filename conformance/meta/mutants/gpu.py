@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
+from aoti_ref import _host
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held, on_a_copy
 from conformance.meta.mutants._around import around
 from conformance.meta.mutants._make import mutant
+from conformance.meta.mutants._packages import careless, sharing
 from conformance.meta.mutants.qnt import unscaled
 from conformance.parity import plain
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from conformance.meta.mutants._around import Answer, Args, Kwargs
@@ -58,6 +62,18 @@ def _brings_along(compiled: Any, module: nn.Module) -> None:
     module.forward = forward
 
 
+_kept: list[Any] = []
+
+
+def _keeps_what_it_refuses(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    try:
+        return answer(*args, **kwargs)
+    except Exception:
+        _kept.append((args, kwargs))
+        raise
+
+
+RUN_46 = mutant("RUN-46", apply=around(_keeps_what_it_refuses))
 RUN_45 = mutant("RUN-45", apply=_brings_along)
 PRC_34 = mutant("PRC-34", apply=_brings_along)
 
@@ -67,6 +83,19 @@ def _stays_there(compiled: Any, module: nn.Module) -> None:
     torch.cuda.set_device(next(module.parameters()).device)
 
 
+def _on_the_first(folder: Path) -> Any:
+    torch.cuda.set_device(0)
+    return reference.load(folder)
+
+
+def _with_a_copy(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    _kept.append(torch.zeros(32 << 20, dtype=torch.uint8, device="cuda"))
+
+
+PRC_35 = sharing("PRC-35", load=_on_the_first)
+PRC_35_copies = mutant("PRC-35", apply=_with_a_copy)
+PKG_25 = sharing("PKG-25", load=careless((_host, "gpu_faults", lambda *_: [])))
 PRC_33 = mutant("PRC-33", apply=_stays_there)
 
 

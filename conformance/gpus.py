@@ -1,0 +1,102 @@
+"""The GPUs that a run may use, the workers that get them, the tests that need them.
+
+Names are those of CUDA_VISIBLE_DEVICES: numbers, or the long ones that begin with GPU-
+or MIG-. Nothing here starts CUDA.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from conformance.isolated import prepare_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pytest
+
+_VISIBLE = "CUDA_VISIBLE_DEVICES"
+_CALLERS = "AOTI_GPUS"  # what was visible before a worker was given its own
+
+MARKERS = {
+    "gpu": "only a GPU decides it",
+    "hopper": "it multiplies FP8, as GPUs of compute capability 9.0 do (8.9 will do)",
+    "multi_gpu": "it takes two GPUs at least",
+}
+_BY_FIXTURE = {"on_a_gpu": "gpu", "on_fp8": "hopper", "two_gpus": "multi_gpu"}
+
+
+def markers_of(fixtures: Iterable[str]) -> list[str]:
+    """Name the markers of a test that asks for these fixtures.
+
+    >>> markers_of(["impl", "on_a_gpu", "two_gpus"])
+    ['gpu', 'multi_gpu']
+    """
+    return sorted({_BY_FIXTURE[name] for name in fixtures if name in _BY_FIXTURE})
+
+
+def mark(item: pytest.Item) -> None:
+    """Mark a test with what it needs of the machine, for `pytest -m`."""
+    for name in markers_of(getattr(item, "fixturenames", ())):
+        item.add_marker(name)
+
+
+def visible() -> list[str]:
+    """Name the GPUs that this process may use, in the caller's order."""
+    given = os.environ.get(_VISIBLE)
+    if given is None:
+        prepare_environment()
+        import torch  # the driver's library for management counts, and starts nothing
+
+        return [str(number) for number in range(torch.cuda.device_count())]
+    names: list[str] = []
+    for entry in given.split(","):
+        name = entry.strip()
+        if not name or name.startswith("-"):
+            break  # CUDA looks no further either
+        names.append(name)
+    return names
+
+
+def pin(name: str, callers: Iterable[str]) -> None:
+    """Leave one GPU in the sight of this process and its children.
+
+    Args:
+        name: Of the GPU.
+        callers: All that the caller has.
+    """
+    os.environ[_VISIBLE] = name
+    os.environ[_CALLERS] = ",".join(callers)
+
+
+def hidden() -> int:
+    """Count the GPUs that the caller has and this process does not see."""
+    callers = os.environ.get(_CALLERS, "")
+    return max(callers.count(","), 0)
+
+
+class Pool:
+    """Gives a GPU to each worker: one that fewest of the living have.
+
+    >>> pool = Pool(["2", "3"])
+    >>> pool.take("gw0"), pool.take("gw1")
+    ('2', '3')
+    >>> pool.give("gw1")
+    >>> pool.take("gw2"), pool.take("gw3")
+    ('3', '2')
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = list(names)
+        self._taken: dict[str, str] = {}
+
+    def take(self, worker: str) -> str:
+        """Choose a GPU for a worker."""
+        held = list(self._taken.values())
+        self._taken[worker] = min(self.names, key=held.count)
+        return self._taken[worker]
+
+    def give(self, worker: str) -> None:
+        """Take back what a worker had, now that it has ended."""
+        self._taken.pop(worker, None)

@@ -1,0 +1,144 @@
+"""The GPUs that workers get, and the markers of what only a GPU decides."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from conformance import gpus
+from conformance.meta.conftest import outcomes
+
+if TYPE_CHECKING:
+    from conformance.meta.conftest import Stage
+
+# This machine need have no GPU: nobody looks.
+_BLIND = """
+from conformance import collecting
+collecting.check_device = lambda name: None
+"""
+_TESTS = """
+    AT_IMPORT = os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    @clause("CAP-01")
+    @pytest.mark.parametrize("number", range(4))
+    def test_first(number):
+        told = {
+            "worker": os.environ.get("PYTEST_XDIST_WORKER", "none"),
+            "import": AT_IMPORT,
+            "child": os.environ.get("CUDA_VISIBLE_DEVICES"),
+            "grandchild": subprocess.run(
+                ["printenv", "CUDA_VISIBLE_DEVICES"], capture_output=True, text=True
+            ).stdout.strip(),
+        }
+        import json, pathlib
+        pathlib.Path(f"seen-{number}.json").write_text(json.dumps(told))
+
+    @clause("CAP-02")
+    def test_second(): ...
+"""
+
+
+@pytest.fixture
+def blind(stage: Stage) -> Stage:
+    """A stage whose clauses run on GPUs, wherever it is."""
+    conftest = stage.pytester.path / "conftest.py"
+    conftest.write_text(conftest.read_text(encoding="utf-8") + _BLIND)
+    stage.clauses(_TESTS)
+    return stage
+
+
+def seen(stage: Stage, *arguments: str) -> dict[str, set[tuple[Any, ...]]]:
+    """Run, and tell what each worker has seen: at import, in a child, and in its."""
+    stage.run("--aoti-device=cuda", *arguments)
+    found: dict[str, set[tuple[Any, ...]]] = {}
+    for path in stage.pytester.path.glob("seen-*.json"):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        views = told["import"], told["child"], told["grandchild"]
+        found.setdefault(told["worker"], set()).add(views)
+    return found
+
+
+def test_each_worker_sees_one_gpu_of_the_callers(
+    blind: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", " GPU-0a1b , 3,-1,7")
+
+    found = seen(blind, "-n", "auto")
+
+    assert found == {"gw0": {("GPU-0a1b",) * 3}, "gw1": {("3",) * 3}}
+
+
+def test_a_run_without_workers_keeps_what_it_sees(
+    blind: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+
+    assert seen(blind) == {"none": {("2,3",) * 3}}
+
+
+def test_a_run_on_the_cpu_pins_nothing(
+    blind: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+
+    found = seen(blind, "-n", "1", "--aoti-device=cpu")
+
+    assert found == {"gw0": {("2,3",) * 3}}
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [("", []), ("-1,0", []), ("1", ["1"]), ("MIG-a, 0,,3", ["MIG-a", "0"])],
+)
+def test_visible_gpus_are_those_that_cuda_sees(
+    monkeypatch: pytest.MonkeyPatch, given: str, names: list[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+
+    assert gpus.visible() == names
+
+
+def test_what_a_worker_does_not_see_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AOTI_GPUS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,4")
+    assert gpus.hidden() == 0
+
+    gpus.pin("3", gpus.visible())
+
+    assert gpus.hidden() == 2
+    assert gpus.visible() == ["3"]
+
+
+def test_tests_that_need_gpus_are_marked_and_blocked_without(stage: Stage) -> None:
+    stage.write(
+        "clauses/conftest.py",
+        "from conformance.fixtures import impl, on_a_gpu, on_fp8, seed, two_gpus\n",
+    )
+    stage.clauses(
+        """
+        @clause("CAP-01")
+        def test_any(): ...
+
+        @clause("CAP-01")
+        def test_gpu(on_a_gpu): ...
+
+        @clause("CAP-01")
+        @pytest.mark.usefixtures("on_fp8")
+        def test_fp8(): ...
+
+        @clause("CAP-01")
+        def test_two(two_gpus): ...
+        """
+    )
+
+    ran = outcomes(stage.results("--strict-markers", "-m", "gpu and not hopper"))
+
+    assert ran == {"test_gpu": "blocked", "test_two": "blocked"}
+
+
+def test_markers_follow_what_a_test_asks_for() -> None:
+    assert gpus.markers_of(["impl", "seed"]) == []
+    assert gpus.markers_of(["on_fp8", "on_a_gpu"]) == ["gpu", "hopper"]
+    assert gpus.markers_of(["two_gpus", "on_a_gpu"]) == ["gpu", "multi_gpu"]
