@@ -55,10 +55,16 @@ def test_a_call_runs_on_the_callers_stream(twins: Pair, seed: int) -> None:
 
 
 @clause("RUN-44")
-def test_a_captured_call_replays_rightly_or_is_refused(twins: Pair, seed: int) -> None:
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_captured_call_replays_rightly_or_is_refused(
+    twins: Pair, before: int, seed: int
+) -> None:
     given = blocks.hidden_states(seed=seed)
     other = blocks.hidden_states(seed=seed + 1)
     graph = torch.cuda.CUDAGraph()
+    for _ in range(before):
+        with torch.no_grad():
+            twins.applied(hidden_states=given)
 
     def capture() -> torch.Tensor:
         with torch.no_grad(), torch.cuda.graph(graph):

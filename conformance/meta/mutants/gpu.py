@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import torch
 from torch.utils import _pytree as pytree
@@ -45,7 +46,13 @@ def _once(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     return answer(*args, **kwargs)
 
 
+def _as_any_other(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    with mock.patch("torch.cuda.is_current_stream_capturing", lambda: False):
+        return answer(*args, **kwargs)
+
+
 RUN_44 = mutant("RUN-44", apply=around(_once))
+RUN_44_after = mutant("RUN-44", apply=around(_as_any_other))
 
 
 def _brings_along(compiled: Any, module: nn.Module) -> None:
