@@ -47,6 +47,8 @@ PROMISES: Mapping[str, Any] = {
     OUTPUT: "",  # `compile` has a folder of its own
 }
 _METADATA = "aot_inductor.metadata"
+_RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
+_BY_LIBRARIES = (2, 13)  # the first release known to go by the library's name
 
 
 class Runner(Protocol):
@@ -215,6 +217,11 @@ def dtype_number(dtype: torch.dtype) -> int:
 def compiler_missing(error: BaseException) -> bool:
     """Whether a compile failed for want of a C++ compiler."""
     return isinstance(error, torch._inductor.exc.InvalidCxxCompiler)
+
+
+def goes_by_sources() -> bool:
+    """Whether torch's own loader finds what belongs to a graph by its source's name."""
+    return _RELEASE < _BY_LIBRARIES
 
 
 def pack(files: list[Path], extra: dict[str, str]) -> bytes:

@@ -39,6 +39,7 @@ _ROOT = "archive"
 _GRAPH = "data/aotinductor/model/"
 _LITERALS = "extra/aoti_ref/literals/"
 _WRAPPER = ".wrapper.so"
+_WRAPPER_SOURCE = ".wrapper.cpp"
 _SOURCES = (".cpp", ".h", ".py")
 
 
@@ -91,6 +92,11 @@ def build(
         private: Folders whose names are nobody's business, beside the usual ones.
     """
     kept = [file for file in files if keep_sources or file.suffix not in _SOURCES]
+    if not keep_sources and _inductor.goes_by_sources():
+        for file in files:
+            if file.name.endswith(_WRAPPER_SOURCE):
+                file.write_text("// The source was left out.\n", encoding="utf-8")
+                kept.append(file)
     for file in kept:
         data = file.read_bytes()
         if _elf.is_library(data):

@@ -11,12 +11,12 @@ import importlib
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from torch import nn
 
@@ -243,7 +243,11 @@ def load(name: str) -> Adapter:
 
 
 def _short_names() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
+    # Those of the suite are known in a checkout that is not installed, too.
+    folder = Path(__file__).with_name("adapters")
+    own = {path.stem for path in folder.glob("[!_]*.py")}
+    names = {name: f"conformance.adapters.{name}" for name in own}
+    return names | {p.name: p.value for p in entry_points(group=ENTRY_POINTS)}
 
 
 def _not_found(name: str, error: Exception) -> str:

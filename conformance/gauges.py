@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import nn
 
-from conformance import device
+from conformance import device, gpus
 from conformance.spec import blocked
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def _on_gpu() -> bool:
 
 
 def _gpu_bytes() -> int:
+    if (workers := gpus.sharing()) > 1:  # the driver counts what all of them have
+        blocked(f"{workers} workers share the GPU: -n auto gives each one of its own")
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info()

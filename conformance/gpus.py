@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pytest
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
+_SHARING = "AOTI_GPU_WORKERS"
 _CALLERS = "AOTI_GPUS"  # what was visible before a worker was given its own
 
 MARKERS = {
@@ -68,6 +69,16 @@ def pin(name: str, callers: Iterable[str]) -> None:
     """
     os.environ[_VISIBLE] = name
     os.environ[_CALLERS] = ",".join(callers)
+
+
+def share(*, among: int) -> None:
+    """Note how many workers have the GPU of this process."""
+    os.environ[_SHARING] = str(among)
+
+
+def sharing() -> int:
+    """Say how many workers have the GPU of this process: 1, if nobody said."""
+    return int(os.environ.get(_SHARING, "1"))
 
 
 def hidden() -> int:

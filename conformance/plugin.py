@@ -83,7 +83,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and the state of this session."""
     given = getattr(config, "workerinput", {})
     if "aoti_gpu" in given:
-        gpus.pin(given["aoti_gpu"], given["aoti_gpus"])
+        callers = given["aoti_gpus"]
+        gpus.pin(given["aoti_gpu"], callers)
+        gpus.share(among=-(-given["workercount"] // len(callers)))
     for name, meaning in gpus.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     config.addinivalue_line(

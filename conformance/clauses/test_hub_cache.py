@@ -138,6 +138,7 @@ def test_a_transfer_that_breaks_off_is_no_package(
 
 
 @clause("HUB-21")
+@pytest.mark.usefixtures("on_the_cpu")  # it forks, which survives no CUDA
 def test_what_was_fetched_needs_the_hub_no_more(
     impl: Hubs, cache: PackageCache, hub: Hub, tmp_path: Path, seed: int
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_chosen_backend_answers_as_eager_does(
 
 
 @clause("KRN-16")
+@pytest.mark.usefixtures("on_the_cpu")  # kernels of GPUs are KRN-26's
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_chosen_backend_is_what_compiled_code_calls(
     impl: Adapter, cache: PackageCache, backend: str, seed: int

@@ -89,6 +89,7 @@ def test_a_package_for_fewer_instructions_is_taken(
 
 
 @clause("PKG-05")
+@pytest.mark.usefixtures("on_the_cpu")  # which pretends to have the GPU
 @pytest.mark.parametrize(
     ("made", "here"),
     [("10.0", (9, 0)), ("9.0", (10, 0)), ("9.0", (8, 9)), ("8.9", (8, 6))],

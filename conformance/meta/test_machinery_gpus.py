@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import gpus
+from conformance import gauges, gpus
 from conformance.meta.conftest import outcomes
+from conformance.spec import Blocked
 
 if TYPE_CHECKING:
     from conformance.meta.conftest import Stage
@@ -142,3 +143,12 @@ def test_markers_follow_what_a_test_asks_for() -> None:
     assert gpus.markers_of(["impl", "seed"]) == []
     assert gpus.markers_of(["on_fp8", "on_a_gpu"]) == ["gpu", "hopper"]
     assert gpus.markers_of(["two_gpus", "on_a_gpu"]) == ["gpu", "multi_gpu"]
+
+
+def test_memory_of_a_shared_gpu_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AOTI_GPU_WORKERS", "1")
+    monkeypatch.setenv("AOTI_DEVICE", "cuda")
+    gpus.share(among=3)
+
+    with pytest.raises(Blocked, match="3 workers share the GPU"):
+        gauges.used_bytes()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPOSITORY = "tiny-kernels/attention"
 NAMESPACE = "tiny_attention_51c0ffee"
 OPERATOR = f"{NAMESPACE}::attend"
-BUILD = "build/torch-cpu"
+BUILD = "build/torch-universal"  # for a GPU, too
 
 _CODE = """
 # A line that nobody else has: 3f0a8c7d15.

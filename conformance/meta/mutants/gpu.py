@@ -47,7 +47,7 @@ def _once(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
 
 
 def _as_any_other(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
-    with mock.patch("torch.cuda.is_current_stream_capturing", lambda: False):
+    with mock.patch("torch.cuda.is_current_stream_capturing", return_value=False):
         return answer(*args, **kwargs)
 
 
