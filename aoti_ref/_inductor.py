@@ -47,8 +47,6 @@ PROMISES: Mapping[str, Any] = {
     OUTPUT: "",  # `compile` has a folder of its own
 }
 _METADATA = "aot_inductor.metadata"
-_RELEASE = tuple(int(part) for part in torch.__version__.split(".")[:2])
-_BY_LIBRARIES = (2, 13)  # the first release known to go by the library's name
 
 
 class Runner(Protocol):
@@ -221,7 +219,7 @@ def compiler_missing(error: BaseException) -> bool:
 
 def goes_by_sources() -> bool:
     """Whether torch's own loader finds what belongs to a graph by its source's name."""
-    return _RELEASE < _BY_LIBRARIES
+    return torch.__version__ < (2, 13)
 
 
 def pack(files: list[Path], extra: dict[str, str]) -> bytes:
