@@ -219,7 +219,7 @@ def compiler_missing(error: BaseException) -> bool:
 
 def goes_by_sources() -> bool:
     """Whether torch's own loader finds what belongs to a graph by its source's name."""
-    return torch.__version__ < (2, 13)
+    return torch.__version__ < "2.13"  # compared as releases
 
 
 def pack(files: list[Path], extra: dict[str, str]) -> bytes:
