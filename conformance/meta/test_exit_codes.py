@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from click.testing import CliRunner
 
-from conformance import cli_report
+from conformance import html_board
 from conformance.cli import main
 from conformance.exit_codes import ExitCode
 from conformance.meta.runs import small_run, write
@@ -85,7 +85,7 @@ def test_interrupted_command_says_so(
     def stop(_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli_report, "read", stop)
+    monkeypatch.setattr(html_board, "read", stop)
     path = write(tmp_path / "out.jsonl", small_run("pass"))
 
     done = CliRunner().invoke(main, ["report", str(path)])

@@ -75,6 +75,7 @@ def test_a_run_without_workers_keeps_what_it_sees(
     blind: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # that of this test
 
     assert seen(blind) == {"none": {("2,3",) * 3}}
 

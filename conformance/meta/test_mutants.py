@@ -76,6 +76,7 @@ sys.exit(kill.main(["-j1", "--cache=cache", *sys.argv[1:]]))
 
 def test_survivors_are_told_from_the_misplaced_and_the_blocked(stage: Stage) -> None:
     stage.clauses(CLAUSES)
+    stage.write("clauses/conftest.py", "from conformance.fixtures import impl\n")
     stage.write("small_adapter.py", ADAPTER)
     stage.write("small_mutants/__init__.py", "")
     stage.write("small_mutants/cap.py", MUTANTS)
