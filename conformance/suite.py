@@ -13,17 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conformance import (
-    checkpoint,
-    collecting,
-    deviations,
-    gpus,
-    isolated,
-    judging,
-    spec,
-)
+from conformance import checkpoint, collecting, deviations, isolated, judging, spec
 from conformance.child import run_isolated
 from conformance.environment import header, id_of
+from conformance.gpus import Pool, markers_of, visible
 from conformance.results import Result, Run, Writer
 
 if TYPE_CHECKING:
@@ -55,10 +48,10 @@ class Suite:
         self._plans: Path | None = None
 
     @cached_property
-    def gpus(self) -> gpus.Pool:
+    def gpus(self) -> Pool:
         """The GPUs that workers are given: none, unless clauses run on GPUs."""
         wanted = self.config.getoption("aoti_device") == "cuda" and not self.is_worker
-        return gpus.Pool(gpus.visible() if wanted else [])
+        return Pool(visible() if wanted else [])
 
     @property
     def is_worker(self) -> bool:
@@ -116,7 +109,7 @@ class Suite:
         for item, clause in ours:
             # What libraries warn of is no verdict on the layer above them.
             item.add_marker(pytest.mark.filterwarnings("default"))
-            for name in gpus.markers_of(getattr(item, "fixturenames", ())):
+            for name in markers_of(getattr(item, "fixturenames", ())):
                 item.add_marker(name)
             self._collected[clause.id] = self._collected.get(clause.id, 0) + 1
 
