@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 OUTPUT = "aot_inductor.output_path"
 
 # Without these a package would hold weights, fold all-equal parameters into
-# literals, inline small ones, or keep what it makes of them at the first run: they
-# could not be updated afterwards. Random numbers would come from a stream of their
-# own instead of torch's generator.
+# literals, inline small ones, repack them for products that it tunes, or keep what it
+# makes of them at the first run: they could not be updated afterwards. Random numbers
+# would come from a stream of their own instead of torch's generator.
 PROMISES: Mapping[str, Any] = {
     "aot_inductor.package": True,
     "aot_inductor.package_constants_in_so": False,
@@ -43,6 +43,7 @@ PROMISES: Mapping[str, Any] = {
     "aot_inductor.use_runtime_constant_folding": False,
     "joint_graph_constant_folding": False,
     "freezing": False,
+    "cpp.weight_prepack": False,
     "fallback_random": True,
     OUTPUT: "",  # `compile` has a folder of its own
 }

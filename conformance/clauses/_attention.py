@@ -72,14 +72,28 @@ def fused(backend: str) -> set[str]:
 
 def calls_of(libraries: set[tuple[str, str]]) -> set[str]:
     """Name the fused backends that mapped libraries of compiled graphs call."""
-    paths = {Path(path) for path, _ in libraries}
-    beside = {file for path in paths for file in path.parent.glob("*.json")}
-    held = [path.read_bytes() for path in paths | beside if path.exists()]
+    paths = {path for path, _ in libraries}
+    beside = {file for path in paths for file in Path(path).parent.glob("*.json")}
+    held = [*_mapped(paths), *(file.read_bytes() for file in beside)]
     return {
         backend
         for operator, backend in _OPERATORS.items()
         if any(_mentions(data, operator) for data in held)
     }
+
+
+def _mapped(paths: set[str]) -> list[bytes]:
+    """Read what is mapped of files, which may be gone from the disk by now."""
+    found: list[bytes] = []
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    with Path("/proc/self/mem").open("rb") as memory:
+        for line in maps:
+            place, rights, _, _, _, *path = line.split(maxsplit=5)
+            if path and path[0] in paths and "r" in rights:
+                start, end = (int(number, 16) for number in place.split("-"))
+                memory.seek(start)
+                found.append(memory.read(end - start))
+    return found
 
 
 def _mentions(data: bytes, operator: str) -> bool:

@@ -10,6 +10,7 @@ import torch
 
 from conformance.adapter import Call
 from conformance.clauses import _compiles
+from conformance.clauses._applied import unless_refused
 from conformance.models.blocks import WIDTH, Stack, call, hidden_states, normal, seeded
 from conformance.models.compiling import (
     GREATER,
@@ -33,6 +34,7 @@ from conformance.workbench import (
     applied_copy,
     assert_agrees,
     assert_agrees_or_refuses,
+    assert_equal_or_refused,
     pair,
 )
 
@@ -169,3 +171,19 @@ def test_weights_that_change_after_export_are_the_ones_that_answer(
     compiled = impl.compile(exported)
 
     assert_agrees(Pair(module, applied_copy(impl, compiled, module)), rows())
+
+
+@clause("CMP-25")
+def test_tuned_code_reads_the_modules_weights(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module, tuned = seeded(Stack, seed), {"max_autotune": True}
+
+    def make() -> Pair:
+        return pair(impl, cache, module, call(), options=tuned)
+
+    for twins in unless_refused(make):
+        assert_equal_or_refused(twins, call(seed=1))
+        for each in twins:
+            each.get_parameter("blocks.1.mlp.0.weight").mul_(-2)
+        assert_equal_or_refused(twins, call(seed=1))

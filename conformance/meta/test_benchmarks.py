@@ -235,3 +235,11 @@ def test_every_row_is_of_a_known_layer() -> None:
 
     assert [name for name, layer in found.items() if len(layer) != 1] == []
     assert {layer for (layer,) in found.values()} == set(layers)
+
+
+def test_a_row_that_the_device_lacks_is_unavailable() -> None:
+    absent = {name: way.lacks("cpu") for name, way in WAYS.items()}
+
+    assert absent["aoti_ref_whole_cudnn"] == "on cpu there is no cudnn attention"
+    assert absent["aoti_ref_whole_flash"] == absent["aoti_ref_whole_math"] == ""
+    assert WAYS["aoti_ref_whole_cudnn"].lacks("cuda") == ""

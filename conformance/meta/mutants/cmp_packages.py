@@ -17,6 +17,7 @@ import torch._inductor.config
 
 from aoti_ref import _compile, _elf, _inductor
 from conformance.adapters import reference
+from conformance.meta.mutants._applied import on_a_copy
 from conformance.meta.mutants._make import Mutant, mutant
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ def _overrides(exported: Any, *, options: Options = None) -> Any:
 
 
 CMP_02 = mutant("CMP-02", compile=_overrides)
+
+
+# CMP-25: products are tuned with weights of their own; weights are read once.
+def _packs(exported: Any, *, options: Options = None) -> Any:
+    kept = {n: v for n, v in _inductor.PROMISES.items() if n != "cpp.weight_prepack"}
+    with patch.object(_inductor, "PROMISES", kept):
+        return reference.compile(exported, options=options)
+
+
+CMP_25_packs = mutant("CMP-25", compile=_packs)
+CMP_25_stale = mutant("CMP-25", apply=on_a_copy(lambda _: None))
 
 
 # CMP-12: packages are loaded once for every path.
