@@ -245,7 +245,7 @@ def downstream(session: nox.Session) -> None:
     install(session, f"{wheel}[test]")
     session.install("-c", CONSTRAINTS, "-e", f"{copy}[test]", silent=True)
     program = Path("examples/gate_downstream.py").resolve()
-    session.run("python", str(program), str(Path.cwd()), str(copy), *session.posargs)
+    session.run("python", str(program), str(Path.cwd()), str(copy))
 
 
 def _asked(session: nox.Session, *options: str) -> bool:
