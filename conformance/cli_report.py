@@ -85,3 +85,16 @@ def read_all(files: list[Path]) -> list[Run]:
         return [read(path) for path in files]
     except BrokenResults as error:
         raise Problem(str(error)) from error
+
+
+def read_whole(files: list[Path]) -> list[Run]:
+    """Read results files of whole runs.
+
+    Raises:
+        Problem: One of them is none, or is one group of several.
+    """
+    runs = read_all(files)
+    for path, run in zip(files, runs, strict=True):
+        if run.part:
+            raise Problem(f"{path} is one group of several: merge them first")
+    return runs

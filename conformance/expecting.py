@@ -53,10 +53,9 @@ class Update:
         An entry whose condition does not hold where `run` was is left alone, and so
         is one of which `run` did not ask every test.
         """
-        cut = set(run.header.get("cut", []))
         for clause in sorted({*run.plan.values(), *self._document}):
             if clause in self._clauses:
-                self._take_clause(run, clause, whole=clause not in cut)
+                self._take_clause(run, clause, whole=clause not in run.cut)
 
     def text(self, name: str) -> str:
         """The file, its entries by clause; `name` is whose it is, for a new file."""

@@ -91,6 +91,18 @@ class Run:
         return self.footer is not None and not self.missing
 
     @property
+    def cut(self) -> set[str]:
+        """The clauses of which not every test was asked for."""
+        return set(self.header.get("cut", ()))
+
+    @property
+    def part(self) -> str:
+        """Which group of a split run this is; empty if it is all of it."""
+        shard = self.header["shard"]
+        whole = shard["splits"] == 1
+        return "" if whole else f"only group {shard['group']} of {shard['splits']}"
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many tests ended with each outcome that there was."""
         counts: dict[str, int] = {}
@@ -117,9 +129,8 @@ class Run:
         profiles = {
             name: tuple(entry["profile"]) for name, entry in self.clauses.items()
         }
-        return verdicts(
-            profiles, outcomes, self.header["implementation"]["capabilities"]
-        )
+        declared = self.header["implementation"]["capabilities"]
+        return verdicts(profiles, outcomes, declared, cut=self.cut, part=self.part)
 
 
 def footer(run: Run, stale: Iterable[str], seconds: float) -> dict[str, Any]:

@@ -91,6 +91,21 @@ def test_badge_shows_the_verdict(
     assert made.get("isError", False) == (colour == "red")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [{"cut": ["CAP-02"]}, {"shard": {"group": 1, "splits": 2}}],
+    ids=["cut", "shard"],
+)
+@pytest.mark.parametrize("outcome", ["pass", "xfail"])
+def test_badge_of_a_part_is_grey(header: dict[str, Any], outcome: str) -> None:
+    run = replace(small_run("pass", outcome), header={**HEADER, **header})
+
+    made = json.loads(badge([run]))
+
+    assert made["color"] == "lightgrey"
+    assert "part" in made["message"] or "only group 1 of 2" in made["message"]
+
+
 def test_badge_of_several_runs_counts_and_takes_the_worst_colour() -> None:
     made = json.loads(badge([small_run("pass"), small_run("fail"), small_run("xfail")]))
 
