@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_cuda_out()
     found = mutants()
     try:
-        elsewhere = [kill_table.read(path) for path in options.elsewhere]
+        elsewhere = [kill_table.read_of_today(path) for path in options.elsewhere]
         wanted = wanted_by(found, options)
     except BrokenTable as error:
         print(error, file=sys.stderr)
@@ -235,7 +235,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _decided(verdict: Verdict, there: Mapping[str, tuple[Verdict, str]]) -> Verdict:
     """Put what another machine found in the place of what this one cannot decide."""
     other, machine = there.get(verdict.mutant, (verdict, ""))
-    if verdict.word != BLOCKED or other.word == BLOCKED:
+    same = other.clause == verdict.clause
+    if verdict.word != BLOCKED or other.word == BLOCKED or not same:
         return verdict
     return replace(other, by=f"{other.by} (on {machine})")
 

@@ -64,7 +64,7 @@ def wanted_by(
         asked = options.profile
         chosen = {p: m for p, m in chosen.items() if asked in known[m.clause]}
     if options.undecided_in:
-        verdicts = kill_table.read(options.undecided_in).verdicts
+        verdicts = kill_table.read_of_today(options.undecided_in).verdicts
         open_ones = {verdict.mutant for verdict in verdicts if verdict.word == BLOCKED}
         chosen = {p: m for p, m in chosen.items() if p.rpartition(":")[2] in open_ones}
     return chosen

@@ -157,6 +157,35 @@ def test_another_machine_decides_what_is_blocked_here(
     assert "test_x (on " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--elsewhere", "--undecided-in"])
+def test_a_table_of_another_catalogue_vouches_for_nothing(
+    kills: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    gpu = tmp_path / "gpu.json"
+    kills(f"--write={gpu}", CAP_02="killed")
+    old = json.loads(gpu.read_text()) | {"catalogue": "0" * 64}
+    gpu.write_text(json.dumps(old))
+    capsys.readouterr()
+
+    assert kills(f"{option}={gpu}", CAP_02="blocked") == 4
+    assert (
+        capsys.readouterr().err == f"{gpu} is of another catalogue: hunt there again\n"
+    )
+
+
+def test_a_mutant_of_another_clause_vouches_for_nothing(
+    kills: Callable[..., int], tmp_path: Path
+) -> None:
+    gpu = tmp_path / "gpu.json"
+    kills(f"--write={gpu}", CAP_02="killed")
+    gpu.write_text(gpu.read_text().replace('"CAP-02"', '"CAP-03"'))
+
+    assert kills(f"--elsewhere={gpu}", CAP_02="blocked") == 1
+
+
 def test_what_survives_elsewhere_fails_here(
     kills: Callable[..., int], tmp_path: Path
 ) -> None:
