@@ -93,6 +93,23 @@ def test_interrupted_command_says_so(
     assert done.exit_code == ExitCode.INTERRUPTED
 
 
+def test_a_bug_of_a_command_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(html_board, "read", break_down)
+    path = write(tmp_path / "out.jsonl", small_run("pass"))
+
+    done = CliRunner().invoke(main, ["report", str(path)])
+
+    assert done.exit_code == ExitCode.INTERNAL
+    assert len(done.output.splitlines()) == 1
+    assert "please report it" in done.output
+    assert "KeyError: 'odd' (test_exit_codes.py:" in done.output
+
+
 def test_pytest_that_finds_nothing_to_run_says_so(stage: Stage) -> None:
     stage.clauses('@clause("CAP-01")\ndef test_one(): ...')
 
