@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from conformance import writing
 from conformance.exit_codes import ExitCode
 
 
@@ -62,6 +63,6 @@ def write_text(option: str, path: Path, text: str) -> None:
         Problem: It cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        writing.write(path, text)
     except OSError as error:
         raise Problem(f"{option}={path}: cannot be written ({error})") from error

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table as Drawn
 
 import conformance.meta.mutants
-from conformance import collecting, isolated, results, spec
+from conformance import collecting, isolated, lines, results, spec
 from conformance.imports import keep_cuda_out
 from conformance.meta import kill_table
 from conformance.meta.kill_options import parser, wanted_by
@@ -119,7 +119,7 @@ def _judged(
         ending = isolated.run_forked(run, deadline_s=1200)
         try:
             ran = results.read(report).results
-        except (OSError, results.BrokenResults):
+        except (OSError, lines.BrokenResults):
             output = (Path(folder) / "output").read_text(errors="replace")
             return Verdict(name, clause, SURVIVED, _complaint(output) or ending.kind)
     killers = [

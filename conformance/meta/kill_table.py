@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from conformance import spec
+from conformance import spec, writing
 from conformance.environment import describe
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ class Writer:
     def _write(self) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         content = {**self._head, "finished": now, "figures": self._figures}
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        fresh.replace(self._path)
+        writing.write(self._path, json.dumps(content, indent=1) + "\n")
 
 
 def read(path: Path) -> Table:
@@ -124,7 +122,7 @@ def read(path: Path) -> Table:
             raise BrokenTable(f"{path}: no verdict is called {min(unknown)}")
         machine = _machine(content["environment"])
         return Table(machine, figures["planned"], verdicts, content["catalogue"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BrokenTable(
             f"{path} is no kill table ({type(error).__name__}: {error})"
         ) from error

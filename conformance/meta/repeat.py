@@ -20,7 +20,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance import collecting, results, spec
+from conformance import collecting, lines, results, spec
 from conformance.environment import describe
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _once(arguments: Sequence[str]) -> Run | None:
         )
         try:
             return results.read(report)
-        except results.BrokenResults:
+        except lines.BrokenResults:
             print(ended.stdout + ended.stderr, file=sys.stderr)
             return None
 

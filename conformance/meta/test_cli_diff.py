@@ -210,4 +210,4 @@ def test_file_that_is_no_run_is_one_sentence(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["diff", str(path), str(tmp_path / "no.jsonl")])
 
     assert done.exit_code == 4
-    assert done.output.startswith(f"Error: {tmp_path / 'no.jsonl'}:1: cannot be read")
+    assert done.output.startswith(f"Error: {tmp_path / 'no.jsonl'}: cannot be read")

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 from conformance import board
 from conformance.cli import main
+from conformance.lines import BrokenResults
 from conformance.meta.runs import HEADER, ONE, small_run, write
-from conformance.results import BrokenResults, Result, Run, read
+from conformance.results import Result, Run, read
 from conformance.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def test_file_of_a_run_that_died_early_says_so(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.touch()
 
-    with pytest.raises(BrokenResults, match="ended before it had a plan"):
+    with pytest.raises(BrokenResults, match="killed before its plan was written"):
         read(path)
 
 
