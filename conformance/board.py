@@ -249,12 +249,13 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"([|<])", r"\\\1", text)
+    # A line that ends in a cell ends the table.
+    return re.sub(r"([|<])", r"\\\1", " ".join(text.splitlines()))
 
 
 def short(message: str) -> str:
     """Take the first line of a message, and not too much of it."""
-    line = message.strip().partition("\n")[0]
+    line = next(iter(message.strip().splitlines()), "")
     return (
         line
         if len(line) <= _MESSAGE_CHARACTERS

@@ -209,7 +209,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 4
     writer = None
     if options.write:
-        writer = kill_table.Writer(options.write, options.device, len(wanted))
+        try:
+            writer = kill_table.Writer(options.write, options.device, len(wanted))
+        except OSError as error:
+            print(
+                f"--write={options.write}: cannot be written: {error}", file=sys.stderr
+            )
+            return 4
     isolated.warm_up()
     verdicts = []
     with ThreadPoolExecutor(options.j) as pool:

@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """Read the command line of `python -m conformance.meta.kill`."""
     description = "Hunt every mutant with the clause that it was made to break."
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
+    made.add_argument("-j", type=at_least_one, default=2, metavar="N", help="at a time")
     home = Path("~/.cache/aoti-conformance").expanduser()
     made.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
     made.add_argument("--profile", choices=spec.PROFILES, help="of its clauses only")
@@ -45,6 +45,17 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("mutants", nargs="*", help="names; all of them by default")
     return made
+
+
+def at_least_one(text: str) -> int:
+    """Read a number that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
 
 
 def wanted_by(

@@ -6,20 +6,24 @@ import json
 import os
 import threading
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
-from conformance import fuzz_results, writing
+from conformance import fuzz_results, plugin, writing
 from conformance.cli import main
 from conformance.lines import BrokenResults
 from conformance.meta.runs import ONE, small_run, write
 from conformance.results import Run, footer, read, save
+from conformance.suite import SUITE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from conformance.meta.conftest import Stage
 
 # A lone surrogate, and ends of lines that are none of JSON's.
 ODD = "odd \ud800 text \u2028 of \u0085 one\x0bline"
@@ -179,3 +183,29 @@ def test_a_run_that_was_killed_after_its_header_says_so(tmp_path: Path) -> None:
 
     assert done.exit_code == 4
     assert done.output == f"Error: {path}: was killed before its plan was written\n"
+
+
+def test_a_report_that_fills_the_disk_is_one_sentence(stage: Stage) -> None:
+    stage.clauses('@clause("CAP-01")\ndef test_one(): ...')
+
+    done = stage.run("--aoti-report=/dev/full")
+
+    told = [line for line in done.outlines if "--aoti-report=/dev/full: cannot" in line]
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert len(told) == 1
+    assert "INTERNALERROR" not in done.stdout.str() + done.stderr.str()
+    assert "results: " not in done.stdout.str()
+
+
+def test_a_worker_that_died_hides_no_problem() -> None:
+    suite = SimpleNamespace(problem="", gpus=SimpleNamespace(give=lambda _: None))
+
+    for output in ({"aoti_problem": "no such clause"}, {}):
+        node = SimpleNamespace(
+            config=SimpleNamespace(stash={SUITE: suite}),
+            gateway=SimpleNamespace(id="gw0"),
+            workeroutput=output,
+        )
+        plugin.pytest_testnodedown(node)
+
+    assert suite.problem == "no such clause"
