@@ -67,6 +67,14 @@ def test_the_sample_gives_inputs_that_there_are() -> None:
     assert required <= given.keys() <= inputs().keys()
 
 
+def test_the_suite_comes_from_where_the_workflow_does() -> None:
+    used = read(CALLER)["jobs"]["gate"]["uses"]
+    repository, _, version = used.partition("/.github/workflows/conformance.yml@")
+    place = f"git+https://github.com/{repository}@{version}"
+
+    assert inputs()["suite"]["default"] == f"aoti-conformance[test] @ {place}"
+
+
 def gate(folder: Path, **given: str) -> list[str]:
     """Run the gate's script with a `python` that writes down its arguments."""
     (step,) = [each for each in steps(read(SHARED)) if each.get("name") == "Gate"]
