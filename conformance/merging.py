@@ -61,6 +61,7 @@ def _facts(run: Run) -> Iterator[tuple[str, Any]]:
     yield "seed", header["seed"]
     yield "number of groups", header["shard"]["splits"]
     yield "expectations", header.get("expected", [])
+    yield "known deviations, by their digest", header.get("expectations")
     yield "device", there.get("device", "cpu")
     if there.get("device", "cpu") != "cpu":
         yield "GPUs", sorted(set(there["gpus"]))

@@ -137,6 +137,7 @@ class Suite:
         told["shard"] |= self._selection.whole
         told["cut"] = self._selection.cut
         told["expected"] = sorted(deviations.strict(self.expected))
+        told["expectations"] = deviations.digest(self.expected)
         self.run = Run(told, clauses, tests)
         isolated.warm_up()
         if self.is_worker:
