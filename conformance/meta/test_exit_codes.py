@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,9 +118,30 @@ def test_pytest_that_finds_nothing_to_run_says_so(stage: Stage) -> None:
     assert stage.run("-k", "nothing").ret == ExitCode.NOTHING
 
 
-@pytest.mark.parametrize("name", [name for name in main.commands if name != "run"])
+@pytest.mark.parametrize("name", main.commands)
 def test_help_of_every_command_shows_examples(name: str) -> None:
     done = CliRunner().invoke(main, [name, "--help"], terminal_width=100)
 
     assert done.exit_code == 0
     assert f"  aoti-conformance {name}" in done.output.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_of_run_has_the_options_of_the_suite_alone(option: str) -> None:
+    done = CliRunner().invoke(main, ["run", option, "-khere"], terminal_width=100)
+
+    assert done.exit_code == 0
+    assert all(name in done.output for name in ("--aoti-impl=NAME", "--aoti-seed=N"))
+    assert "--capture" not in done.output
+    assert "`pytest --help` lists them" in done.output
+
+
+def test_commands_are_a_module_that_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance.cli", "clauses", "no-such"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr) == (4, "Error: SPEC.md has no NO-SUCH\n")
