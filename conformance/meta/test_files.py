@@ -158,8 +158,12 @@ def test_a_report_reads_pipes(tmp_path: Path) -> None:
             json.dumps({"kind": "header", "format": "aoti-conformance/2"}) + "\n",
             ":1: is of the format 'aoti-conformance/2', and 'aoti-conformance/1' is",
         ),
+        (
+            json.dumps({"kind": "header", "format": "aoti-conformance-fuzz/1"}),
+            ":1: is of the format 'aoti-conformance-fuzz/1', and 'aoti-conformance/1'",
+        ),
     ],
-    ids=["missing", "empty", "deep", "newer"],
+    ids=["missing", "empty", "deep", "newer", "fuzz"],
 )
 def test_what_is_no_run_is_one_sentence(
     tmp_path: Path, text: str | None, problem: str
@@ -172,7 +176,7 @@ def test_what_is_no_run_is_one_sentence(
         read(path)
 
     assert str(caught.value).startswith(f"{path}{problem}")
-    assert told("report", path).output == f"Error: {caught.value}\n"
+    assert told("diff", path, path).output == f"Error: {caught.value}\n"
 
 
 def test_a_run_that_was_killed_after_its_header_says_so(tmp_path: Path) -> None:
@@ -186,7 +190,13 @@ def test_a_run_that_was_killed_after_its_header_says_so(tmp_path: Path) -> None:
 
 
 def test_a_report_that_fills_the_disk_is_one_sentence(stage: Stage) -> None:
-    stage.clauses('@clause("CAP-01")\ndef test_one(): ...')
+    stage.clauses("""
+        @clause("CAP-01")
+        def test_one(): ...
+
+        @clause("CAP-02")
+        def test_two(): ...
+    """)
 
     done = stage.run("--aoti-report=/dev/full")
 
