@@ -156,7 +156,10 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def docs(session: nox.Session) -> None:
-    """Write the generated parts of the documentation; `-- --check` only compares."""
+    """Write the generated parts of the documentation, and fail if any was stale.
+
+    `-- --check` writes nothing.
+    """
     install(session, "-e", ".[docs,test]")
     run(session, "conformance.meta.docs", *session.posargs)
 

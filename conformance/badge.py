@@ -22,7 +22,8 @@ def badge(runs: Sequence[Run], profile: str = "all") -> str:
 
     One run shows its verdict, several how many of them are conformant. Red: something
     is broken; yellow: nothing is, but a known deviation, or what the machine lacks,
-    stands between; grey: the run is incomplete; blue: the profile is not claimed.
+    stands between; grey: the run is incomplete, or a part of one; blue: the profile is
+    not claimed.
     """
     told = [run.verdicts.get(profile, Verdict("not claimed")) for run in runs]
     pairs = zip(runs, told, strict=True)
@@ -53,4 +54,5 @@ def _colour(run: Run, verdict: Verdict, profile: str) -> str:
     there = {result.outcome for result in run.results if result.clause in of_profile}
     if there & _BROKEN:
         return "red"
-    return "lightgrey" if verdict.verdict == "incomplete" or run.missing else "yellow"
+    partial = verdict.verdict == "incomplete" or run.missing or run.part
+    return "lightgrey" if partial or run.cut & of_profile else "yellow"

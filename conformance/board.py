@@ -130,12 +130,18 @@ def _draw_run(console: Console, run: Run) -> None:
 
 
 def environment(run: Run) -> str:
-    """Say where `run` was made, and whether it was cut short."""
+    """Say where `run` was made, and whether something of it is missing."""
     there = run.header["environment"]
     torch = there["versions"].get("torch", "none")
     gpus = f", {len(there['gpus'])} x {there['gpus'][0]}" if there["gpus"] else ""
-    cut = "" if run.complete else ", cut short"
-    return f"torch {torch}, Python {there['python']}, {there['cpus']} CPUs{gpus}{cut}"
+    told = [f"torch {torch}, Python {there['python']}, {there['cpus']} CPUs{gpus}"]
+    if not run.complete:
+        told.append("cut short")
+    if run.part:
+        told.append(run.part)
+    if run.cut:
+        told.append(f"{len(run.cut)} clauses run in part")
+    return ", ".join(told)
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -243,12 +249,13 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    return re.sub(r"([|<])", r"\\\1", text)
+    # A line that ends in a cell ends the table.
+    return re.sub(r"([|<])", r"\\\1", " ".join(text.splitlines()))
 
 
 def short(message: str) -> str:
     """Take the first line of a message, and not too much of it."""
-    line = message.strip().partition("\n")[0]
+    line = next(iter(message.strip().splitlines()), "")
     return (
         line
         if len(line) <= _MESSAGE_CHARACTERS

@@ -12,6 +12,7 @@ from conformance.cli_expect import expect
 from conformance.cli_fuzz import fuzz
 from conformance.cli_merge import diff, merge
 from conformance.cli_report import report
+from conformance.cli_run import WithOptionsOfPytest
 from conformance.problems import Commands, Problem
 
 _EPILOG = """
@@ -58,6 +59,7 @@ def clauses(id: str | None) -> None:  # noqa: A002  # it is what the help calls 
         known = spec.catalogue()
     except (OSError, spec.BrokenSpec) as error:
         raise Problem(str(error)) from error
+    id = id and id.upper()  # noqa: A001  # likewise
     if id is None:
         for entry in known.values():
             click.echo(f"{entry.id}  {entry.title}  [{', '.join(entry.profile)}]")
@@ -76,12 +78,29 @@ def clauses(id: str | None) -> None:  # noqa: A002  # it is what the help calls 
 
 
 @main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
+    cls=WithOptionsOfPytest,
+    context_settings={
+        "ignore_unknown_options": True,
+        # A short name would be found in `-khere`, too.
+        "help_option_names": ["--help"],
+    },
+    epilog="""
+\b
+Examples:
+  aoti-conformance run --aoti-impl=my_pkg.adapter --aoti-report=mine.jsonl
+  aoti-conformance run --aoti-impl=my_pkg.adapter --aoti-clause=APP-03 -x
+  aoti-conformance run -n 4 --aoti-impl=my_pkg.adapter --aoti-expected=known.toml
+
+All options of pytest work, too: `pytest --help` lists them.
+""",
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def run(arguments: tuple[str, ...]) -> None:
+@click.pass_context
+def run(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Run the suite: `pytest --pyargs conformance`, with the arguments given."""
+    if "-h" in arguments:
+        click.echo(context.get_help())
+        return
     import pytest  # the other commands do without
 
     sys.exit(pytest.main(["--pyargs", "conformance", *arguments]))
@@ -89,3 +108,6 @@ def run(arguments: tuple[str, ...]) -> None:
 
 for command in (report, merge, diff, expect, fuzz, doctor):
     main.add_command(command)
+
+if __name__ == "__main__":
+    main()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from conformance.cli_report import read_all
+from conformance.cli_report import read_all, read_whole
 from conformance.exit_codes import ExitCode
 from conformance.problems import Problem, write_text
 
@@ -31,7 +31,11 @@ Examples:
   aoti-conformance diff torch-2.11.jsonl torch-2.13.jsonl --markdown diff.md
 
 Worse is a test that passes no more, that fails where it was blocked, or that crashes
-where it failed; and a clause that is not tested any more. The exit code is then 1.
+where it failed; a clause that is not tested any more, or in part only; a test that is
+gone, with another that does not pass in its clause; a new clause that is broken; and a
+profile that is not conformant any more. The exit code is then 1.
+
+Merge shards first.
 """
 
 
@@ -76,7 +80,7 @@ def diff(old: Path, new: Path, markdown: Path | None) -> None:
     """Say what got better and what got worse from OLD to NEW, test by test."""
     from conformance import comparing, comparing_board
 
-    before, after = read_all([old, new])
+    before, after = read_whole([old, new])
     changes = comparing.compare(before, after)
     colour = sys.stdout.isatty()
     width = shutil.get_terminal_size((100, 24)).columns
@@ -86,4 +90,5 @@ def diff(old: Path, new: Path, markdown: Path | None) -> None:
         text = comparing_board.markdown(before, after, changes)
         write_text("--markdown", markdown, text)
     worse = any(change.kind == comparing.WORSE for change in changes)
-    sys.exit(ExitCode.FOUND if worse else ExitCode.OK)
+    found = worse or comparing.fallen(before, after)
+    sys.exit(ExitCode.FOUND if found else ExitCode.OK)

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from conformance import html_board, spec
+from conformance.lines import BrokenResults
 from conformance.problems import Problem, write_text
-from conformance.results import BrokenResults, Run, read
+from conformance.results import Run, read
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _EPILOG = """
@@ -50,7 +51,7 @@ def report(
 
     FILES are what `--aoti-report`, `merge` and `fuzz --output` wrote, and, with
     `--html`, what programs under benchmarks/ did. A file whose run was killed is shown,
-    as cut short.
+    as cut short, unless it was killed before its plan was written.
     """
     from conformance import badge as badges  # rich, and XML, take their time
     from conformance import board
@@ -85,3 +86,16 @@ def read_all(files: list[Path]) -> list[Run]:
         return [read(path) for path in files]
     except BrokenResults as error:
         raise Problem(str(error)) from error
+
+
+def read_whole(files: list[Path]) -> list[Run]:
+    """Read results files of whole runs.
+
+    Raises:
+        Problem: One of them is none, or is one group of several.
+    """
+    runs = read_all(files)
+    for path, run in zip(files, runs, strict=True):
+        if run.part:
+            raise Problem(f"{path} is one group of several: merge them first")
+    return runs

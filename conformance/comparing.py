@@ -57,12 +57,15 @@ def compare(old: Run, new: Run) -> list[Change]:
     got worse if it fell: passes no more, fails where nothing was known, crashes. From
     `fail` to `xfail`, `blocked` or `unsupported` is a change, and no gain.
 
-    A test that is gone is worse only if its clause is still there and has none left.
+    A test that is gone is worse if its clause is still there and has none left, or was
+    run in part only. A new test is worse if it does not pass and others of its clause
+    are gone, which may be what it is called now; or if it breaks a new clause.
     """
+    lost = {old.plan[test] for test in old.plan.keys() - new.plan.keys()}
     found: dict[tuple[str, str, str, str], list[tuple[str, str]]] = {}
     for test, clause, was, now, message in _pairs(old, new):
         if was != now:
-            kind = _kind(new, clause, was, now)
+            kind = _kind(old, new, clause, was, now, lost=clause in lost)
             found.setdefault((kind, clause, was, now), []).append((test, message))
     changes = [
         Change(kind, clause, was, now, tuple(t for t, _ in tests), tests[0][1])
@@ -85,12 +88,26 @@ def _outcomes(run: Run) -> dict[str, tuple[str, str]]:
     return {test: found.get(test, ("missing", "")) for test in run.plan}
 
 
-def _kind(new: Run, clause: str, was: str, now: str) -> str:
+def fallen(old: Run, new: Run) -> list[str]:
+    """List the profiles to which the old run is conformant, and the new is not."""
+    now = new.verdicts
+    return [
+        profile
+        for profile, verdict in old.verdicts.items()
+        if verdict.verdict == "conformant"
+        and profile in now
+        and now[profile].verdict != "conformant"
+    ]
+
+
+def _kind(old: Run, new: Run, clause: str, was: str, now: str, *, lost: bool) -> str:
     if was == ABSENT:
-        return NEW
+        renamed = lost and now != "pass"
+        breaks = clause not in old.plan.values() and _GOODNESS[now] <= _BROKEN
+        return WORSE if renamed or breaks else NEW
     if now == ABSENT:
-        lost = clause in new.clauses and clause not in new.plan.values()
-        return WORSE if lost else GONE
+        untested = clause in new.clauses and clause not in new.plan.values()
+        return WORSE if untested or clause in new.cut else GONE
     before, after = _GOODNESS[was], _GOODNESS[now]
     if after < before:
         return WORSE

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from conformance import board
-from conformance.comparing import ABSENT, BETTER, KINDS, NEW, WORSE
+from conformance.comparing import ABSENT, BETTER, KINDS, NEW, WORSE, fallen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def terminal(
             console.print(Text(f"         {board.short(change.message)}", style="dim"))
     for line in _verdicts(old, new):
         console.print(Text(line))
-    console.print(Text(_summary(changes), style="bold"))
+    console.print(Text(_summary(old, new, changes), style="bold"))
     file = console.file
     assert isinstance(file, io.StringIO)  # noqa: S101  # it is the one from above
     return file.getvalue().rstrip()
@@ -57,7 +57,7 @@ def markdown(old: Run, new: Run, changes: Sequence[Change]) -> str:
     parts = [
         "# Two runs compared\n",
         f"{_heading(old, new)}\n",
-        f"{_summary(changes)}\n",
+        f"{_summary(old, new, changes)}\n",
     ]
     lines = [f"- {line}" for line in _verdicts(old, new)]
     if lines:
@@ -102,7 +102,7 @@ def _verdicts(old: Run, new: Run) -> list[str]:
     ]
 
 
-def _summary(changes: Sequence[Change]) -> str:
+def _summary(old: Run, new: Run, changes: Sequence[Change]) -> str:
     counts = {
         kind: sum(len(c.tests) for c in changes if c.kind == kind) for kind in KINDS
     }
@@ -114,4 +114,5 @@ def _summary(changes: Sequence[Change]) -> str:
     told = [f"{number} {kind}" for kind, number in counts.items() if number]
     if broken:
         told.append(f"of the new, {broken} do not pass")
+    told += [f"{name} is conformant no more" for name in fallen(old, new)]
     return ", ".join(told) or "nothing differs"

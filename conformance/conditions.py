@@ -17,7 +17,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from conformance.environment import DISTRIBUTIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _VERSIONED = (*DISTRIBUTIONS, "python")
 
@@ -81,6 +81,25 @@ def condition(table: Any) -> Condition:
     for name, wanted in versions.items():
         _check_version(name, wanted)
     return Condition(**patterns, versions=tuple(versions.items()))
+
+
+def apart(
+    others: Iterable[Condition], environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Give a table `when` that holds in `environment`, and nowhere that `others` do.
+
+    Args:
+        others: Conditions of which none holds in `environment`.
+        environment: As the header of a results file has it.
+    """
+    asked = list(others)
+    there = {**environment["versions"], "python": environment["python"]}
+    table: dict[str, Any] = {"device": environment.get("device", "cpu")}
+    if any(entry.platform != "*" for entry in asked):
+        table["platform"] = environment["platform"]
+    names = dict.fromkeys(name for entry in asked for name, _ in entry.versions)
+    versions = {name: f"=={there[name]}" for name in names if name in there}
+    return {**table, **({"versions": versions} if versions else {})}
 
 
 def _check_version(name: str, wanted: Any) -> None:

@@ -13,8 +13,10 @@ at most may hold in an environment.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from conformance.conditions import ALWAYS, BadCondition, Condition, condition
@@ -167,6 +169,12 @@ def _entry(path: Path, name: str, table: Any, clauses: Collection[str]) -> Devia
         raise BadDeviations(f"{where}: when {error}") from error
     kind = table.get("kind", "bug")
     return Deviation(name, table["reason"], table["see"], kind, tuple(tests), when)
+
+
+def digest(deviations: Mapping[str, Deviation]) -> str:
+    """The sha256 of what is expected: two runs with the same one expected the same."""
+    entries = [asdict(deviations[name]) for name in sorted(deviations)]
+    return hashlib.sha256(json.dumps(entries).encode()).hexdigest()
 
 
 def strict(deviations: Mapping[str, Deviation]) -> list[str]:

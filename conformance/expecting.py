@@ -13,7 +13,9 @@ import tomlkit
 from tomlkit.items import AoT
 
 from conformance import deviations
+from conformance.conditions import apart
 from conformance.deviations import UNREVIEWED, Deviation
+from conformance.expecting_comments import Comments
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -46,6 +48,7 @@ class Update:
             text = deviations.text_of(path)
             deviations.parse(path, text, clauses)
             self._document = tomlkit.parse(text)
+        self._comments = Comments(self._document)
 
     def take(self, run: Run) -> None:
         """Bring the entries up to date with `run`; `said` tells what was done.
@@ -53,23 +56,20 @@ class Update:
         An entry whose condition does not hold where `run` was is left alone, and so
         is one of which `run` did not ask every test.
         """
-        cut = set(run.header.get("cut", []))
         for clause in sorted({*run.plan.values(), *self._document}):
             if clause in self._clauses:
-                self._take_clause(run, clause, whole=clause not in cut)
+                self._take_clause(run, clause, whole=clause not in run.cut)
 
     def text(self, name: str) -> str:
         """The file, its entries by clause; `name` is whose it is, for a new file."""
-        comments = [
-            item.as_string() for key, item in self._document.body if key is None
-        ]
-        head = "".join(comments).strip() or _HEAD.format(name=name).strip()
-        parts = []
+        parts = [self._comments.head or _HEAD.format(name=name).strip()]
         for clause in sorted(self._document):
-            part = tomlkit.document()
-            part[clause] = self._document[clause]
-            parts.append(part.as_string().strip())
-        return "\n\n".join([head, *parts]) + "\n"
+            for table in self._tables(clause):
+                part = tomlkit.document()
+                part[clause] = _alone(table) if self._is_list(clause) else table
+                written = part.as_string().strip()
+                parts.append(self._comments.above(table) + written)
+        return "\n\n".join([*parts, *self._comments.foot]) + "\n"
 
     def _take_clause(self, run: Run, clause: str, *, whole: bool) -> None:
         found = {
@@ -90,7 +90,7 @@ class Update:
             if deviating:
                 message = found[deviating[0]].message
                 every = whole and len(deviating) == len(outcomes)
-                self._add(clause, [] if every else deviating, message)
+                self._add(run, clause, [] if every else deviating, message)
             return
         table, entry = held[0]
         joined = [test for test in deviating if not entry.covers(test)]
@@ -104,6 +104,9 @@ class Update:
                 table["reason"] = f"{UNREVIEWED}, {came}: {entry.reason}"
         elif entry.kind != "flaky" and whole and set(outcomes.values()) == {"pass"}:
             self._drop(clause, table, "deviates no more")
+
+    def _is_list(self, clause: str) -> bool:
+        return isinstance(self._document[clause], (AoT, list))
 
     def _tables(self, clause: str) -> list[Any]:
         item = self._document.get(clause, [])
@@ -127,13 +130,16 @@ class Update:
             told += [f"{test} deviates, too" for test in joined]
             self.said.append(f"changed {entry.clause}: {', '.join(told)}")
 
-    def _add(self, clause: str, tests: list[str], message: str) -> None:
+    def _add(self, run: Run, clause: str, tests: list[str], message: str) -> None:
         table = tomlkit.table()
         table["kind"] = "bug"
         table["reason"] = f"{UNREVIEWED}: {_first_line(message)}"
         table["see"] = UNREVIEWED
         if tests:
             table["tests"] = _list(tests)
+        others = [entry.when for entry in self._entries(clause)]
+        if others:
+            table["when"] = _inline(apart(others, run.header["environment"]))
         there = self._document.get(clause)
         if there is None:
             self._document[clause] = table
@@ -155,6 +161,19 @@ class Update:
                 left.append(entry)
             self._document[clause] = left
         self.said.append(f"dropped {clause}: {why}")
+
+
+def _alone(table: Any) -> Any:
+    found = tomlkit.aot()
+    found.append(table)
+    return found
+
+
+def _inline(table: dict[str, Any]) -> Any:
+    found = tomlkit.inline_table()
+    for key, value in table.items():
+        found[key] = _inline(value) if isinstance(value, dict) else value
+    return found
 
 
 def _list(tests: Iterable[str]) -> Any:

@@ -33,7 +33,7 @@ def markdown(runs: Sequence[FuzzRun]) -> str:
     heads = ["implementation", "torch", "calls", *OUTCOMES]
     parts = ["## Fuzz\n"]
     sums = [
-        [run.name, run.header["environment"]["versions"]["torch"], *counts]
+        [run.name, run.header["environment"]["versions"].get("torch", "none"), *counts]
         for run in runs
         for _, *counts in [_row("", run.tally.total)]
     ]

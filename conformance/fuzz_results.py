@@ -7,17 +7,17 @@ The file is written at the end, whole.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conformance import lines, writing
+from conformance.lines import BrokenResults
 from conformance.places import without_places
-from conformance.results import BrokenResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 FORMAT = "aoti-conformance-fuzz/1"
 
@@ -29,6 +29,44 @@ OUTCOMES = (EQUAL, REFUSED, FALSE, UNNAMED, WRONG, CRASHED, LEFT)
 CLEAN = (EQUAL, REFUSED)
 
 _DETAIL_CHARACTERS = 600
+
+_TEXT = {"type": "string"}
+_TEXTS = {"type": "object", "additionalProperties": _TEXT}
+_COUNTS = {
+    "type": "object",
+    "additionalProperties": {
+        "type": "object",
+        "propertyNames": {"enum": list(OUTCOMES)},
+        "additionalProperties": {"type": "integer", "minimum": 0},
+    },
+}
+
+
+def _object(**properties: Any) -> dict[str, Any]:
+    """Give the schema of an object that has these, and may have others."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+    }
+
+
+_SCHEMAS = {
+    "header": _object(
+        format={"const": FORMAT},
+        implementation=_object(name=_TEXT, version=_TEXT),
+        environment=_object(versions=_TEXTS),
+        not_compiled=_TEXTS,
+    ),
+    "finding": _object(
+        subject=_TEXT,
+        perturbation=_TEXT,
+        outcome={"enum": list(OUTCOMES)},
+        detail=_TEXT,
+        command=_TEXT,
+    ),
+    "footer": _object(perturbations=_COUNTS, subjects=_COUNTS),
+}
 
 
 class Case(NamedTuple):
@@ -113,8 +151,8 @@ def write(
     Raises:
         OSError: It cannot be written.
     """
-    lines: list[dict[str, Any]] = [{"kind": "header", "format": FORMAT, **header}]
-    lines += [
+    content: list[dict[str, Any]] = [{"kind": "header", "format": FORMAT, **header}]
+    content += [
         {
             "kind": "finding",
             "subject": found.case.subject,
@@ -126,7 +164,7 @@ def write(
         for found in findings
         if found.outcome not in CLEAN
     ]
-    lines.append(
+    content.append(
         {
             "kind": "footer",
             "counts": dict(tally.total),
@@ -134,52 +172,54 @@ def write(
             "subjects": {n: dict(c) for n, c in sorted(tally.by_subject.items())},
         }
     )
-    text = "".join(json.dumps(line) + "\n" for line in lines)
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f"{path.name}.", delete=False
-    ) as file:
-        file.write(text)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
+    writing.write(path, "".join(map(lines.dumped, content)))
 
 
-def is_fuzz(path: Path) -> bool:
-    """Whether the file at `path` says that it is one of these."""
+def is_fuzz(text: str) -> bool:
+    """Whether a file says that it is one of these, of whatever version."""
     try:
-        with path.open(encoding="utf-8") as file:
-            first = json.loads(file.readline())
-    except (OSError, ValueError):
+        first = json.loads(text.partition("\n")[0])
+    except (ValueError, RecursionError):
         return False
-    return isinstance(first, dict) and first.get("format") == FORMAT
+    said = first.get("format") if isinstance(first, dict) else None
+    return str(said).startswith(FORMAT.rpartition("/")[0] + "/")
 
 
 def read(path: Path) -> FuzzRun:
     """Read what `write` wrote.
 
     Raises:
+        BrokenResults: It cannot be read, is damaged or cut short.
+    """
+    return parse(path, lines.text_of(path))
+
+
+def parse(path: Path, text: str) -> FuzzRun:
+    """Read what `write` wrote to `path`, which says `text`.
+
+    Raises:
         BrokenResults: It is damaged or cut short.
     """
-    lines = path.read_text(encoding="utf-8").splitlines()
-    content = [_parsed(path, number, line) for number, line in enumerate(lines, 1)]
+    there = lines.split(text)
+    content = [_parsed(path, number, line) for number, line in enumerate(there, 1)]
+    if content:
+        lines.check_format(path, content[0], FORMAT)
     kinds = [line.get("kind") for line in content]
     if kinds != ["header", *["finding"] * (len(kinds) - 2), "footer"]:
         raise BrokenResults(path, len(kinds), f"is not as {FORMAT} has it")
+    by = {kind: lines.validator(schema) for kind, schema in _SCHEMAS.items()}
+    for number, line in enumerate(content, 1):
+        lines.check(path, number, line, by[line["kind"]])
     tally = Tally()
     footer = content[-1]
-    try:
-        tally.by_kind = {n: Counter(c) for n, c in footer["perturbations"].items()}
-        tally.by_subject = {n: Counter(c) for n, c in footer["subjects"].items()}
-    except (KeyError, AttributeError, TypeError) as error:
-        raise BrokenResults(path, len(kinds), f"the footer lacks {error}") from error
+    tally.by_kind = {n: Counter(c) for n, c in footer["perturbations"].items()}
+    tally.by_subject = {n: Counter(c) for n, c in footer["subjects"].items()}
     header = {k: v for k, v in content[0].items() if k not in ("kind", "format")}
     return FuzzRun(header, content[1:-1], tally)
 
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise BrokenResults(path, number, f"is no JSON ({error})") from error
-    if not isinstance(content, dict):
+    content = lines.parsed(path, number, line)
+    if content is None:
         raise BrokenResults(path, number, f"is no line of {FORMAT}")
     return content

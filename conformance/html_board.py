@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from conformance import fuzz_results, html_data, measured, results, spec
+from conformance import fuzz_results, html_data, lines, measured, results, spec
 from conformance.board import environment, labels
 from conformance.fuzz_results import CLEAN, OUTCOMES
 from conformance.problems import Problem, write_text
@@ -68,13 +68,16 @@ def read(paths: Sequence[Path]) -> Files:
     Raises:
         BrokenResults: One of them is none of these.
     """
-    benches = [path for path in paths if path.suffix == measured.SUFFIX]
-    fuzzes = [path for path in paths if fuzz_results.is_fuzz(path)]
-    return Files(
-        [results.read(path) for path in paths if path not in {*benches, *fuzzes}],
-        [fuzz_results.read(path) for path in fuzzes],
-        [measured.read(path) for path in benches],
-    )
+    found = Files([], [], [])
+    for path in paths:
+        text = lines.text_of(path)
+        if path.suffix == measured.SUFFIX:
+            found.measured.append(measured.parse(path, text))
+        elif fuzz_results.is_fuzz(text):
+            found.fuzzed.append(fuzz_results.parse(path, text))
+        else:
+            found.runs.append(results.parse(path, text))
+    return found
 
 
 def render(found: Files, known: Mapping[str, spec.Clause] | None = None) -> str:

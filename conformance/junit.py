@@ -52,7 +52,7 @@ def _add_suite(root: ET.Element, run: Run) -> None:
         time=f"{sum(result.seconds for result in run.results):.3f}",
     )
     if "started" in run.header:
-        suite.set("timestamp", run.header["started"])
+        suite.set("timestamp", _text(run.header["started"]))
     told = {
         "torch": run.header["environment"]["versions"].get("torch", "none"),
         "device": run.header["environment"].get("device", "cpu"),

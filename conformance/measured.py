@@ -7,12 +7,13 @@ to the file.
 
 from __future__ import annotations
 
-import json
+import math
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from conformance.results import BrokenResults
+from conformance import lines
+from conformance.lines import BrokenResults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,6 +23,21 @@ SUFFIX = ".json"
 _UNITS = ("ms", "us", "s", "bytes")
 _SPREAD = ("quartile_1", "median", "quartile_3")
 _LARGE = 100
+_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "environment": {
+            "type": "object",
+            "properties": {
+                "gpus": {"type": "array", "items": {"type": "string"}},
+                "cpus": {"type": "integer"},
+                "versions": {"type": "object"},
+            },
+            "required": ["gpus", "cpus", "versions"],
+        },
+        "figures": {"type": ["object", "array"]},
+    },
+}
 
 
 class Bar(NamedTuple):
@@ -86,21 +102,28 @@ def read(path: Path) -> Measured:
     Raises:
         BrokenResults: It is none.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BrokenResults(path, 1, f"cannot be read ({error})") from error
-    whole = isinstance(found, dict) and isinstance(found.get("environment"), dict)
-    if not whole or "figures" not in found:
-        raise BrokenResults(path, 1, "is no file of a benchmark")
+    return parse(path, lines.text_of(path))
+
+
+def parse(path: Path, text: str) -> Measured:
+    """Read the file at `path`, which says `text`.
+
+    Raises:
+        BrokenResults: It is no file of a benchmark.
+    """
+    found = lines.parsed(path, None, text)
+    if found is None or not {"environment", "figures"} <= found.keys():
+        raise BrokenResults(path, None, "is no file of a benchmark")
+    lines.check(path, None, found, lines.validator(_SCHEMA))
     figures = found["figures"]
     try:
         charts, checks = tuple(_charts(figures)), tuple(_checks(figures))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise BrokenResults(path, 1, f"its figures lack {error}") from error
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        problem = "its figures are not as a benchmark writes them"
+        raise BrokenResults(path, None, problem) from error
     title = figures.get("title") if isinstance(figures, dict) else None
     return Measured(
-        title or found.get("benchmark") or path.stem,
+        str(title or found.get("benchmark") or path.stem),
         found["environment"],
         ", ".join(str(found[key]) for key in ("command", "finished") if key in found),
         charts,
@@ -157,16 +180,20 @@ def _is_spread(found: Any) -> bool:
 
 def _spread(name: str, found: Mapping[str, float]) -> Bar:
     low, value, high = (found[key] for key in _SPREAD)
+    if not all(_is_number(number) for number in (low, value, high)):
+        raise ValueError(name)
     return Bar(name, low, value, high)
+
+
+def _is_number(found: Any) -> bool:
+    number = isinstance(found, (int, float)) and not isinstance(found, bool)
+    return number and math.isfinite(found)
 
 
 def _repeated(name: str, found: Any) -> Bar | None:
     """Make a bar of a number, or of the median and the ends of several."""
     several = found if isinstance(found, list) else [found]
-    if not several or not all(
-        isinstance(number, (int, float)) and not isinstance(number, bool)
-        for number in several
-    ):
+    if not several or not all(_is_number(number) for number in several):
         return None
     middle = statistics.median(several)
     return Bar(name, min(several), middle, max(several))

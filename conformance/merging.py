@@ -61,6 +61,7 @@ def _facts(run: Run) -> Iterator[tuple[str, Any]]:
     yield "seed", header["seed"]
     yield "number of groups", header["shard"]["splits"]
     yield "expectations", header.get("expected", [])
+    yield "known deviations, by their digest", header.get("expectations")
     yield "device", there.get("device", "cpu")
     if there.get("device", "cpu") != "cpu":
         yield "GPUs", sorted(set(there["gpus"]))
@@ -170,7 +171,7 @@ def _header(runs: Sequence[Run], plan: dict[str, str]) -> dict[str, Any]:
 def _footer(runs: Sequence[Run], merged: Run) -> dict[str, Any]:
     told = [run.footer or {} for run in runs]
     # Of a clause that the split went through, no shard could say that it is stale.
-    whole = set(merged.plan.values()) - set(merged.header.get("cut", []))
+    whole = set(merged.plan.values()) - merged.cut
     expected = merged.header.get("expected", [])
     gone = {name for entry in told for name in entry.get("stale", [])}
     gone |= set(stale(expected, merged.outcomes(whole)))

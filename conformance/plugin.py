@@ -210,5 +210,7 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Take over what stopped a worker's collection."""
     output = getattr(node, "workeroutput", {})
-    node.config.stash[SUITE].gpus.give(node.gateway.id)
-    node.config.stash[SUITE].problem = output.get("aoti_problem", "")
+    suite = node.config.stash[SUITE]
+    suite.gpus.give(node.gateway.id)
+    # A worker that is killed later tells nothing.
+    suite.problem = suite.problem or output.get("aoti_problem", "")

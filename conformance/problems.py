@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+import traceback
+from pathlib import Path
+from typing import Any
 
 import click
 
+from conformance import writing
 from conformance.exit_codes import ExitCode
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Problem(click.ClickException):
@@ -39,7 +39,21 @@ class Commands(click.Group):
         except click.Abort:
             click.echo("Aborted!", err=True)
             sys.exit(ExitCode.INTERRUPTED)
+        except Exception as error:  # noqa: BLE001  # 1 would say: found something
+            click.echo(f"Error: {_own_bug(error)}", err=True)
+            sys.exit(ExitCode.INTERNAL)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
+
+
+def _own_bug(error: Exception) -> str:
+    """Say what a report of this error needs: its type, its place, its words."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    first = str(error).partition("\n")[0]
+    told = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return (
+        f"this is a bug of aoti-conformance, please report it with the command and "
+        f"its files: {told} ({Path(place.filename).name}:{place.lineno})"
+    )
 
 
 def write_text(option: str, path: Path, text: str) -> None:
@@ -49,6 +63,6 @@ def write_text(option: str, path: Path, text: str) -> None:
         Problem: It cannot be written.
     """
     try:
-        path.write_text(text, encoding="utf-8")
+        writing.write(path, text)
     except OSError as error:
         raise Problem(f"{option}={path}: cannot be written ({error})") from error

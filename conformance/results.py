@@ -13,8 +13,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from conformance import lines
+from conformance.lines import BrokenResults
 from conformance.places import without_places
 from conformance.verdicts import Verdict, verdicts
+from conformance.writing import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -23,19 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT = "aoti-conformance/1"
 SCHEMA = "aoti-conformance-1.schema.json"
-
-
-class BrokenResults(Exception):
-    """A results file cannot be read; the message names the file and the line."""
-
-    def __init__(self, path: Path, line: int, problem: str) -> None:
-        super().__init__(path, line, problem)
-        self.path = path
-        self.line = line
-        self.problem = problem
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.line}: {self.problem}"
 
 
 @dataclass(frozen=True)
@@ -91,6 +81,18 @@ class Run:
         return self.footer is not None and not self.missing
 
     @property
+    def cut(self) -> set[str]:
+        """The clauses of which not every test was asked for."""
+        return set(self.header.get("cut", ()))
+
+    @property
+    def part(self) -> str:
+        """Which group of a split run this is; empty if it is all of it."""
+        shard = self.header["shard"]
+        whole = shard["splits"] == 1
+        return "" if whole else f"only group {shard['group']} of {shard['splits']}"
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many tests ended with each outcome that there was."""
         counts: dict[str, int] = {}
@@ -117,9 +119,8 @@ class Run:
         profiles = {
             name: tuple(entry["profile"]) for name, entry in self.clauses.items()
         }
-        return verdicts(
-            profiles, outcomes, self.header["implementation"]["capabilities"]
-        )
+        declared = self.header["implementation"]["capabilities"]
+        return verdicts(profiles, outcomes, declared, cut=self.cut, part=self.part)
 
 
 def footer(run: Run, stale: Iterable[str], seconds: float) -> dict[str, Any]:
@@ -173,7 +174,7 @@ class Writer:
         self._file.close()
 
     def _line(self, content: dict[str, Any]) -> None:
-        self._file.write(json.dumps(content) + "\n")
+        self._file.write(lines.dumped(content))
         self._file.flush()
 
 
@@ -183,16 +184,15 @@ def save(path: Path, run: Run) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
-    writer = Writer(part)
-    writer.begin(run)
-    for result in run.results:
-        writer.result(result)
-    if run.footer is None:
-        writer.close()
-    else:
-        writer.end(run.footer)
-    part.replace(path)
+    with replacing(path) as target:
+        writer = Writer(target)
+        writer.begin(run)
+        for result in run.results:
+            writer.result(result)
+        if run.footer is None:
+            writer.close()
+        else:
+            writer.end(run.footer)
 
 
 def read(path: Path | str) -> Run:
@@ -202,19 +202,28 @@ def read(path: Path | str) -> Run:
         BrokenResults: It is none: no such file, no JSON, not after the schema.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BrokenResults(path, 1, f"cannot be read ({error})") from error
+    return parse(path, lines.text_of(path))
+
+
+def parse(path: Path, text: str) -> Run:
+    """Read the results file at `path`, which says `text`.
+
+    Raises:
+        BrokenResults: It is none: no JSON, not after the schema.
+    """
     if not text:
-        raise BrokenResults(path, 1, "is empty: its run ended before it had a plan")
-    lines = text.splitlines()
-    if not text.endswith("\n") and not _is_json(lines[-1]):
-        lines.pop()  # the run was killed while it wrote this
-    content = [_checked(path, number, line) for number, line in enumerate(lines, 1)]
+        problem = "is empty: its run was killed before its plan was written"
+        raise BrokenResults(path, None, problem)
+    there = lines.split(text)
+    if not text.endswith("\n") and not _is_json(there[-1]):
+        there.pop()  # the run was killed while it wrote this
+    content = [_checked(path, number, line) for number, line in enumerate(there, 1)]
     kinds = [line["kind"] for line in content]
     for number, wanted in enumerate(("header", "plan"), 1):
-        if kinds[number - 1 : number] != [wanted]:
+        if len(kinds) < number:
+            problem = "was killed before its plan was written"
+            raise BrokenResults(path, None, problem)
+        if kinds[number - 1] != wanted:
             raise BrokenResults(
                 path, number, f"should be the {wanted}, as {FORMAT} has it"
             )
@@ -251,40 +260,27 @@ def _run(path: Path, content: list[dict[str, Any]]) -> Run:
 def _is_json(line: str) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 
 
 def _checked(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise BrokenResults(path, number, f"is no JSON ({error})") from error
-    kind = content.get("kind") if isinstance(content, dict) else None
-    if kind not in ("header", "plan", "result", "footer"):
+    content = lines.parsed(path, number, line)
+    if content is not None and number == 1:
+        lines.check_format(path, content, FORMAT)
+    kind = content.get("kind") if content else None
+    if content is None or kind not in ("header", "plan", "result", "footer"):
         raise BrokenResults(path, number, f"is no line of {FORMAT}")
-    from jsonschema.exceptions import best_match  # only readers need it
-
-    fault = best_match(_validator(kind).iter_errors(content))
-    if fault is not None:
-        where = "/".join(str(part) for part in fault.absolute_path)
-        raise BrokenResults(
-            path, number, f"{kind} {where}: {fault.message}".replace(" :", ":")
-        )
-    return dict(content)
+    lines.check(path, number, content, _validator(kind))
+    return content
 
 
 @cache
 def _validator(kind: str) -> Draft202012Validator:
-    from jsonschema import Draft202012Validator  # only readers need it
-
-    schema = json.loads(
-        files("conformance").joinpath(SCHEMA).read_text(encoding="utf-8")
-    )
-    return Draft202012Validator(
-        {"$ref": f"#/$defs/{kind}", "$defs": schema["$defs"]},
-    )
+    text = files("conformance").joinpath(SCHEMA).read_text(encoding="utf-8")
+    whole = json.loads(text)
+    return lines.validator({"$ref": f"#/$defs/{kind}", "$defs": whole["$defs"]})
 
 
 def _without_kind(line: dict[str, Any]) -> dict[str, Any]:

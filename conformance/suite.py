@@ -17,7 +17,8 @@ from conformance import checkpoint, collecting, deviations, isolated, judging, s
 from conformance.child import run_isolated
 from conformance.environment import describe, header, id_of
 from conformance.gpus import Pool, mark, visible
-from conformance.results import Result, Run, Writer, footer
+from conformance.report_file import ReportFile
+from conformance.results import Result, Run, footer
 from conformance.selection import Selection
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Suite:
         self._selection = Selection()
         self._judged: set[str] = set()
         self._stale: list[str] = []
-        self._writer: Writer | None = None
+        self._writer: ReportFile | None = None
         self._plans: Path | None = None
 
     @cached_property
@@ -62,14 +63,8 @@ class Suite:
     def open_report(self) -> None:
         """Open the results file, if one is wanted here."""
         path = self.config.getoption("aoti_report")
-        if not path or self.is_worker:
-            return
-        try:
-            self._writer = Writer(Path(path))
-        except OSError as error:
-            raise pytest.UsageError(
-                f"--aoti-report={path}: cannot be written ({error})"
-            ) from error
+        if path and not self.is_worker:
+            self._writer = ReportFile(path)
 
     def collect(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         """Check the clause tests among `items`, and leave those of the profile."""
@@ -142,6 +137,7 @@ class Suite:
         told["shard"] |= self._selection.whole
         told["cut"] = self._selection.cut
         told["expected"] = sorted(deviations.strict(self.expected))
+        told["expectations"] = deviations.digest(self.expected)
         self.run = Run(told, clauses, tests)
         isolated.warm_up()
         if self.is_worker:
@@ -253,11 +249,10 @@ class Suite:
         """Write the footer, and set the exit code where pytest's own would be wrong."""
         if self._plans:
             shutil.rmtree(self._plans, ignore_errors=True)
-        if self.problem:
-            session.exitstatus = pytest.ExitCode.USAGE_ERROR
         if self.is_worker or self.run is None:
             if self._writer:
                 self._writer.close()
+            self._end_by_problem(session)
             return
         held = deviations.strict(self.expected)
         self._stale = deviations.stale(held, self.run.outcomes(self._judged))
@@ -267,6 +262,13 @@ class Suite:
         self.run.footer = footer(self.run, self._stale, seconds)
         if self._writer:
             self._writer.end(self.run.footer)
+        self._end_by_problem(session)
+
+    def _end_by_problem(self, session: pytest.Session) -> None:
+        if self._writer:
+            self.problem = self.problem or self._writer.problem
+        if self.problem:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
 
     def summarise(self, reporter: pytest.TerminalReporter) -> None:
         """Print the board, and what else must be said at the end."""
@@ -282,7 +284,7 @@ class Suite:
             note = self.expected[name].note
             told = f"{name} deviates no more; remove its entry: {note}"
             reporter.write_line(f"ERROR: {told}", red=True)
-        if self._writer:
+        if self._writer and not self._writer.problem:
             reporter.write_line(f"results: {self._writer.path}")
 
 

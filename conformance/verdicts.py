@@ -28,6 +28,9 @@ def verdicts(
     profiles: Mapping[str, Collection[str]],
     outcomes: Mapping[str, Sequence[str]],
     capabilities: Collection[str],
+    *,
+    cut: Collection[str] = (),
+    part: str = "",
 ) -> dict[str, Verdict]:
     """Judge every profile that has clauses, and `all`.
 
@@ -36,6 +39,8 @@ def verdicts(
         outcomes: Per clause, the outcomes of its planned tests; `missing` where
             there is none yet.
         capabilities: What the implementation declares.
+        cut: The clauses of which not every test was asked for.
+        part: Which part of a split run this is; empty if it is all of it.
     """
     found = {}
     lacking = CAPABILITIES.keys() - set(capabilities)
@@ -49,14 +54,20 @@ def verdicts(
         if members and profile in CAPABILITIES and profile not in capabilities:
             found[profile] = Verdict("not claimed")
         elif members:
-            found[profile] = _judge(members, outcomes)
-    found["all"] = _judge(list(profiles), outcomes)
+            found[profile] = _judge(members, outcomes, cut, part)
+    found["all"] = _judge(list(profiles), outcomes, cut, part)
     return found
 
 
-def _judge(clauses: Sequence[str], outcomes: Mapping[str, Sequence[str]]) -> Verdict:
+def _judge(
+    clauses: Sequence[str],
+    outcomes: Mapping[str, Sequence[str]],
+    cut: Collection[str],
+    part: str,
+) -> Verdict:
     counts = Counter(outcome for name in clauses for outcome in outcomes.get(name, ()))
     untested = sum(not outcomes.get(name) for name in clauses)
+    partly = sum(bool(outcomes.get(name)) and name in cut for name in clauses)
     counts.pop("pass", None)
     missing = counts.pop("missing", 0)
     ranked = sorted(counts.items(), key=lambda entry: (-entry[1], entry[0]))
@@ -65,9 +76,13 @@ def _judge(clauses: Sequence[str], outcomes: Mapping[str, Sequence[str]]) -> Ver
         parts.append(f"{missing} without a result")
     if untested:
         parts.append(f"{untested} of {len(clauses)} clauses not run")
+    if partly:
+        parts.append(f"{partly} of {len(clauses)} clauses run in part")
+    if part:
+        parts.append(part)
     why = ", ".join(parts)
     if counts:
         return Verdict("not conformant", why)
-    if missing or untested or not clauses:
+    if missing or untested or partly or part or not clauses:
         return Verdict("incomplete", why or "no clauses")
     return Verdict("conformant")

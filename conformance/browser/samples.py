@@ -33,6 +33,7 @@ def header(name: str) -> dict[str, Any]:
         "implementation": {"name": name, "version": "1.0", "capabilities": ["dynamic"]},
         "environment": _ENVIRONMENT,
         "catalogue": "0" * 64,
+        "shard": {"group": 1, "splits": 1},
     }
 
 

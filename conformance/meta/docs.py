@@ -61,22 +61,24 @@ def _excerpt(found: re.Match[str]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the pages; with `--check`, name those that would change, and end with 1."""
+    """Write the pages, or only name them with `--check`; 1 if any is not up to date."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args(arguments)
+    written = pages()
     stale = [
         path
-        for path, text in pages().items()
+        for path, text in written.items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
     if options.check:
         for path in stale:
             sys.stderr.write(f"{path.relative_to(ROOT)} is not up to date\n")
         return int(bool(stale))
-    for path, text in pages().items():
-        path.write_text(text, encoding="utf-8")
-    return 0
+    for path in stale:
+        path.write_text(written[path], encoding="utf-8")
+        sys.stderr.write(f"{path.relative_to(ROOT)} is written anew\n")
+    return int(bool(stale))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table as Drawn
 
 import conformance.meta.mutants
-from conformance import collecting, isolated, results, spec
+from conformance import collecting, isolated, lines, results, spec
 from conformance.imports import keep_cuda_out
 from conformance.meta import kill_table
 from conformance.meta.kill_options import parser, wanted_by
@@ -119,7 +119,7 @@ def _judged(
         ending = isolated.run_forked(run, deadline_s=1200)
         try:
             ran = results.read(report).results
-        except (OSError, results.BrokenResults):
+        except (OSError, lines.BrokenResults):
             output = (Path(folder) / "output").read_text(errors="replace")
             return Verdict(name, clause, SURVIVED, _complaint(output) or ending.kind)
     killers = [
@@ -196,7 +196,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_cuda_out()
     found = mutants()
     try:
-        elsewhere = [kill_table.read(path) for path in options.elsewhere]
+        elsewhere = [kill_table.read_of_today(path) for path in options.elsewhere]
         wanted = wanted_by(found, options)
     except BrokenTable as error:
         print(error, file=sys.stderr)
@@ -209,7 +209,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 4
     writer = None
     if options.write:
-        writer = kill_table.Writer(options.write, options.device, len(wanted))
+        try:
+            writer = kill_table.Writer(options.write, options.device, len(wanted))
+        except OSError as error:
+            print(
+                f"--write={options.write}: cannot be written: {error}", file=sys.stderr
+            )
+            return 4
     isolated.warm_up()
     verdicts = []
     with ThreadPoolExecutor(options.j) as pool:
@@ -235,7 +241,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _decided(verdict: Verdict, there: Mapping[str, tuple[Verdict, str]]) -> Verdict:
     """Put what another machine found in the place of what this one cannot decide."""
     other, machine = there.get(verdict.mutant, (verdict, ""))
-    if verdict.word != BLOCKED or other.word == BLOCKED:
+    same = other.clause == verdict.clause
+    if verdict.word != BLOCKED or other.word == BLOCKED or not same:
         return verdict
     return replace(other, by=f"{other.by} (on {machine})")
 

@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """Read the command line of `python -m conformance.meta.kill`."""
     description = "Hunt every mutant with the clause that it was made to break."
     made = argparse.ArgumentParser(description=description)
-    made.add_argument("-j", type=int, default=2, metavar="N", help="at a time")
+    made.add_argument("-j", type=at_least_one, default=2, metavar="N", help="at a time")
     home = Path("~/.cache/aoti-conformance").expanduser()
     made.add_argument("--cache", default=os.environ.get("AOTI_CACHE", str(home)))
     made.add_argument("--profile", choices=spec.PROFILES, help="of its clauses only")
@@ -47,6 +47,17 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
+def at_least_one(text: str) -> int:
+    """Read a number that counts something.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
 def wanted_by(
     found: Mapping[str, Mutant], options: argparse.Namespace
 ) -> dict[str, Mutant]:
@@ -64,7 +75,7 @@ def wanted_by(
         asked = options.profile
         chosen = {p: m for p, m in chosen.items() if asked in known[m.clause]}
     if options.undecided_in:
-        verdicts = kill_table.read(options.undecided_in).verdicts
+        verdicts = kill_table.read_of_today(options.undecided_in).verdicts
         open_ones = {verdict.mutant for verdict in verdicts if verdict.word == BLOCKED}
         chosen = {p: m for p, m in chosen.items() if p.rpartition(":")[2] in open_ones}
     return chosen

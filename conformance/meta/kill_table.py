@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from conformance import spec
+from conformance import spec, writing
 from conformance.environment import describe
 
 if TYPE_CHECKING:
@@ -67,11 +67,13 @@ class Table:
         machine: The machine, for people.
         planned: How many mutants were to be hunted.
         verdicts: What became of those that were.
+        catalogue: The digest of the clauses that they were to break.
     """
 
     machine: str
     planned: int
     verdicts: tuple[Verdict, ...]
+    catalogue: str = ""
 
 
 class Writer:
@@ -102,9 +104,7 @@ class Writer:
     def _write(self) -> None:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         content = {**self._head, "finished": now, "figures": self._figures}
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        fresh.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        fresh.replace(self._path)
+        writing.write(self._path, json.dumps(content, indent=1) + "\n")
 
 
 def read(path: Path) -> Table:
@@ -120,11 +120,25 @@ def read(path: Path) -> Table:
         unknown = {verdict.word for verdict in verdicts} - set(_RANKS)
         if unknown:
             raise BrokenTable(f"{path}: no verdict is called {min(unknown)}")
-        return Table(_machine(content["environment"]), figures["planned"], verdicts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        machine = _machine(content["environment"])
+        return Table(machine, figures["planned"], verdicts, content["catalogue"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise BrokenTable(
             f"{path} is no kill table ({type(error).__name__}: {error})"
         ) from error
+
+
+def read_of_today(path: Path) -> Table:
+    """Read a kill table that speaks of this catalogue.
+
+    Raises:
+        BrokenTable: It is none, or is of another catalogue: what was killed then may
+            live now.
+    """
+    found = read(path)
+    if found.catalogue != spec.digest():
+        raise BrokenTable(f"{path} is of another catalogue: hunt there again")
+    return found
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

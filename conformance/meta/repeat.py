@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -20,8 +21,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from conformance import collecting, results, spec
+from conformance import collecting, lines, results, spec, writing
 from conformance.environment import describe
+from conformance.meta.kill_options import at_least_one
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,12 +58,16 @@ def differing(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 def main(arguments: list[str] | None = None) -> int:
     """Run it so many times; 1 if an outcome differed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--times", type=int, default=20, metavar="N")
+    parser.add_argument("--times", type=at_least_one, default=20, metavar="N")
     parser.add_argument(
         "--write", type=Path, metavar="FILE", help="keep what was found, as JSON"
     )
     parser.add_argument("pytest", nargs="*", help="for pytest")
     options = parser.parse_args(arguments)
+    if options.write and not os.access(options.write.absolute().parent, os.W_OK):
+        problem = f"--write={options.write}: its folder cannot be written to"
+        print(problem, file=sys.stderr)
+        return 4
     runs = []
     for number in range(1, options.times + 1):
         began = time.monotonic()
@@ -88,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
             "figures": figures,
         }
         text = json.dumps(content, indent=1) + "\n"
-        options.write.write_text(text, encoding="utf-8")
+        writing.write(options.write, text)
     return int(bool(found))
 
 
@@ -123,7 +129,7 @@ def _once(arguments: Sequence[str]) -> Run | None:
         )
         try:
             return results.read(report)
-        except results.BrokenResults:
+        except lines.BrokenResults:
             print(ended.stdout + ended.stderr, file=sys.stderr)
             return None
 

@@ -23,6 +23,15 @@ def test_clause_is_shown_with_its_tests_and_mutants() -> None:
     assert "Mutant: cap:CAP_01" in lines
 
 
+def test_clause_may_be_named_in_lower_case() -> None:
+    named = [
+        CliRunner().invoke(main, ["clauses", name]) for name in ("CAP-01", "cap-01")
+    ]
+
+    assert named[0].exit_code == 0
+    assert named[0].output == named[1].output
+
+
 def test_mutants_are_found_without_importing_them() -> None:
     imported: dict[str, list[str]] = {}
     for path, mutant in kill.mutants_in(cap).items():

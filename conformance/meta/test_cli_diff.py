@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from conformance.cli import main
 from conformance.comparing import BETTER, CHANGED, GONE, NEW, WORSE, compare
-from conformance.meta.runs import HEADER, small_run, write
+from conformance.meta.runs import HEADER, ONE, small_run, write
+from conformance.results import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from conformance.results import Run
 
 
 def diff(folder: Path, old: Run, new: Run, *options: str) -> Result:
@@ -69,8 +68,22 @@ def test_same_runs_differ_in_nothing(tmp_path: Path) -> None:
     assert "nothing differs" in done.output
 
 
+def named(tests: dict[str, tuple[str, str]], **header: Any) -> Run:
+    """A run of tests by name, each with its clause and its outcome."""
+    results = [
+        replace(ONE, id=f"t::{name}", clause=clause, outcome=outcome)
+        for name, (clause, outcome) in tests.items()
+    ]
+    plan = {result.id: result.clause for result in results}
+    clauses = small_run("pass", "pass").clauses
+    return Run({**HEADER, **header}, clauses, plan, results, {})
+
+
 def test_new_tests_are_told_and_are_not_worse(tmp_path: Path) -> None:
-    old, new = small_run("pass"), small_run("pass", "fail", "pass")
+    old = named({"a": ("CAP-01", "fail")})
+    new = named(
+        {"a": ("CAP-01", "fail"), "b": ("CAP-01", "fail"), "c": ("CAP-02", "xfail")}
+    )
 
     kinds = [change.kind for change in compare(old, new)]
     done = diff(tmp_path, old, new)
@@ -78,6 +91,56 @@ def test_new_tests_are_told_and_are_not_worse(tmp_path: Path) -> None:
     assert kinds == [NEW, NEW]
     assert done.exit_code == 0
     assert "2 new, of the new, 1 do not pass" in done.output
+
+
+def test_a_new_clause_that_is_broken_is_worse(tmp_path: Path) -> None:
+    old = named({"a": ("CAP-01", "fail")})
+    new = named({"a": ("CAP-01", "fail"), "b": ("CAP-02", "crash")})
+
+    assert [change.kind for change in compare(old, new)] == [WORSE]
+    assert diff(tmp_path, old, new).exit_code == 1
+
+
+@pytest.mark.parametrize("outcome", ["fail", "xfail", "blocked"])
+def test_a_test_that_is_renamed_and_passes_no_more_is_worse(
+    tmp_path: Path, outcome: str
+) -> None:
+    old = named({"a": ("CAP-01", "fail"), "b": ("CAP-01", "pass")})
+    new = named({"a": ("CAP-01", "fail"), "c": ("CAP-01", outcome)})
+
+    assert [change.kind for change in compare(old, new)] == [WORSE, GONE]
+    assert diff(tmp_path, old, new).exit_code == 1
+
+
+def test_a_test_that_was_left_out_is_worse(tmp_path: Path) -> None:
+    old = named({"a": ("CAP-01", "fail"), "b": ("CAP-01", "pass")})
+    new = named({"b": ("CAP-01", "pass")}, cut=["CAP-01"])
+
+    assert [change.kind for change in compare(old, new)] == [WORSE]
+    assert diff(tmp_path, old, new).exit_code == 1
+
+
+@pytest.mark.parametrize("outcome", ["pass", "blocked"])
+def test_a_verdict_that_falls_is_worse(tmp_path: Path, outcome: str) -> None:
+    old = named({"a": ("CAP-01", "pass"), "b": ("CAP-02", "pass")})
+    new = named({"a": ("CAP-01", "pass"), "b": ("CAP-02", "pass")})
+    new.plan["t::c"] = "CAP-02"
+    new.results.append(replace(ONE, id="t::c", clause="CAP-02", outcome=outcome))
+
+    done = diff(tmp_path, old, new)
+
+    assert [change.kind for change in compare(old, new)] == [NEW]
+    assert done.exit_code == (outcome != "pass")
+    assert ("core is conformant no more" in done.output) == (outcome != "pass")
+
+
+def test_one_group_of_several_is_refused(tmp_path: Path) -> None:
+    shard = named({"a": ("CAP-01", "pass")}, shard={"group": 1, "splits": 2})
+
+    done = diff(tmp_path, small_run("pass"), shard)
+
+    assert done.exit_code == 4
+    assert "new.jsonl is one group of several" in done.output
 
 
 def test_clause_that_is_withdrawn_is_gone(tmp_path: Path) -> None:
@@ -147,4 +210,4 @@ def test_file_that_is_no_run_is_one_sentence(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["diff", str(path), str(tmp_path / "no.jsonl")])
 
     assert done.exit_code == 4
-    assert done.output.startswith(f"Error: {tmp_path / 'no.jsonl'}:1: cannot be read")
+    assert done.output.startswith(f"Error: {tmp_path / 'no.jsonl'}: cannot be read")

@@ -141,7 +141,35 @@ def test_entry_for_elsewhere_is_left_alone(tmp_path: Path) -> None:
 
     assert kept == HEAD + elsewhere
     assert (there.when.device, there.reason) == ("cuda*", "known")
-    assert (here.when.device, here.reviewed) == ("*", False)
+    assert (here.when.device, here.reviewed) == ("cpu", False)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        'device = "cuda*"',
+        'platform = "Windows*"',
+        'versions = { torch = "<2.13", python = ">=3.10" }',
+        'device = "c*", versions = { torch = ">2.13" }',
+    ],
+)
+def test_an_entry_beside_one_for_elsewhere_holds_here_alone(
+    tmp_path: Path, when: str
+) -> None:
+    elsewhere = f"{KNOWN}when = {{ {when} }}\n"
+
+    expect(tmp_path, HEAD + elsewhere, run_of({"CAP-02": {"test_c": "fail"}}))
+    there, here = (entry.when for entry in entries(tmp_path))
+
+    environment = HEADER["environment"]
+    assert (there.holds(environment), here.holds(environment)) == (False, True)
+    places = [
+        {**environment, "device": device, "platform": platform, "versions": versions}
+        for device in ("cpu", "cuda")
+        for platform in ("Linux", "Windows-11")
+        for versions in ({"torch": "2.12.0"}, {"torch": "2.13.0"}, {"torch": "2.14"})
+    ]
+    assert not any(there.holds(place) and here.holds(place) for place in places)
 
 
 def test_one_of_several_entries_is_dropped(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from click.testing import CliRunner, Result
 
+from conformance import deviations
 from conformance.cli import main
 from conformance.meta.conftest import outcomes
 from conformance.meta.runs import HEADER, ONE, small_run, write
@@ -87,6 +88,7 @@ def test_header_says_what_a_selection_left_out(stage: Stage) -> None:
 
     assert run.header["cut"] == ["CAP-01"]
     assert run.header["expected"] == ["CAP-01"]
+    assert run.header["expectations"] != deviations.digest({})
     assert run.header["shard"]["tests"] == 2
     assert run.header["shard"]["digest"] == digest(run.plan)
 
@@ -99,7 +101,7 @@ def group(number: int, splits: int = 2, **more: Any) -> Run:
     test = f"t::test_{number}"
     return replace(
         small_run("pass"),
-        header={**HEADER, "shard": shard, **more},
+        header={**HEADER, "shard": shard, "expectations": "0" * 64, **more},
         plan={test: "CAP-01"},
         results=[replace(ONE, id=test)],
     )
@@ -132,6 +134,10 @@ def made_by(**more: Any) -> dict[str, Any]:
             "versions: torch 2.13.0 and torch 2.11.0",
         ),
         (group(2, expected=["CAP-01"]), "expectations: none and CAP-01"),
+        (
+            group(2, expectations="1" * 64),
+            f"known deviations, by their digest: {'0' * 64} and {'1' * 64}",
+        ),
         (group(2, splits=3), "number of groups: 2 and 3"),
         (replace(group(2), plan=group(1).plan, results=[]), "both planned t::test_1"),
         (
@@ -242,4 +248,5 @@ def test_file_that_is_no_result_is_one_sentence(
     done = merge(tmp_path, "one.jsonl")
 
     assert done.exit_code == 4
-    assert done.output.startswith(f"Error: {path}:1: ")
+    assert done.output.startswith(f"Error: {path}:")
+    assert len(done.output.splitlines()) == 1

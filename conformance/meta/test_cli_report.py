@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
+from conformance import board
 from conformance.badge import badge
 from conformance.cli import main
 from conformance.judging import OUTCOMES
@@ -69,6 +70,27 @@ def test_junit_survives_what_xml_cannot_write() -> None:
     assert failure.get("message") == "a\ufffdb\ufffd[31m <tag> & \ufffd ]]>"
 
 
+def test_junit_survives_an_odd_time() -> None:
+    run = replace(small_run("pass"), header={**HEADER, "started": "a\x00b"})
+
+    root = ET.fromstring(junit([run]))  # noqa: S314  # ours
+
+    assert root[0].get("timestamp") == "a\ufffdb"
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n", "\x0b", "\u2028"])
+def test_no_end_of_a_line_breaks_a_table(end: str) -> None:
+    run = small_run("fail")
+    result = replace(run.results[0], message=f"one{end}two")
+    run.header = {**HEADER, "implementation": {**HEADER["implementation"]}}
+    run.header["implementation"]["version"] = f"1{end}0"
+
+    marked = board.markdown([replace(run, results=[result])] * 2)
+
+    assert "| CAP-01 | fail | one |" in marked
+    assert "| small 1 0 | small 1 0 |" in marked.replace(", cpu, torch 2.13.0", "")
+
+
 @pytest.mark.parametrize(
     ("outcomes", "message", "colour"),
     [
@@ -89,6 +111,21 @@ def test_badge_shows_the_verdict(
     assert made["schemaVersion"] == 1
     assert (made["message"], made["color"]) == (message, colour)
     assert made.get("isError", False) == (colour == "red")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [{"cut": ["CAP-02"]}, {"shard": {"group": 1, "splits": 2}}],
+    ids=["cut", "shard"],
+)
+@pytest.mark.parametrize("outcome", ["pass", "xfail"])
+def test_badge_of_a_part_is_grey(header: dict[str, Any], outcome: str) -> None:
+    run = replace(small_run("pass", outcome), header={**HEADER, **header})
+
+    made = json.loads(badge([run]))
+
+    assert made["color"] == "lightgrey"
+    assert "part" in made["message"] or "only group 1 of 2" in made["message"]
 
 
 def test_badge_of_several_runs_counts_and_takes_the_worst_colour() -> None:

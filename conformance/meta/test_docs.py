@@ -28,5 +28,7 @@ def test_stale_parts_are_named_and_written(
     assert page.read_text() == "old"
     assert "page.md is not up to date" in capsys.readouterr().err
 
-    assert docs.main([]) == 0
+    assert docs.main([]) == 1
     assert page.read_text() == "new"
+    assert "page.md is written anew" in capsys.readouterr().err
+    assert docs.main([]) == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,15 +95,53 @@ def test_interrupted_command_says_so(
     assert done.exit_code == ExitCode.INTERRUPTED
 
 
+def test_a_bug_of_a_command_is_no_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def break_down(_: object) -> None:
+        raise KeyError("odd")
+
+    monkeypatch.setattr(html_board, "read", break_down)
+    path = write(tmp_path / "out.jsonl", small_run("pass"))
+
+    done = CliRunner().invoke(main, ["report", str(path)])
+
+    assert done.exit_code == ExitCode.INTERNAL
+    assert len(done.output.splitlines()) == 1
+    assert "please report it" in done.output
+    assert "KeyError: 'odd' (test_exit_codes.py:" in done.output
+
+
 def test_pytest_that_finds_nothing_to_run_says_so(stage: Stage) -> None:
     stage.clauses('@clause("CAP-01")\ndef test_one(): ...')
 
     assert stage.run("-k", "nothing").ret == ExitCode.NOTHING
 
 
-@pytest.mark.parametrize("name", [name for name in main.commands if name != "run"])
+@pytest.mark.parametrize("name", main.commands)
 def test_help_of_every_command_shows_examples(name: str) -> None:
     done = CliRunner().invoke(main, [name, "--help"], terminal_width=100)
 
     assert done.exit_code == 0
     assert f"  aoti-conformance {name}" in done.output.partition("Examples:")[2]
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_of_run_has_the_options_of_the_suite_alone(option: str) -> None:
+    done = CliRunner().invoke(main, ["run", option, "-khere"], terminal_width=100)
+
+    assert done.exit_code == 0
+    assert all(name in done.output for name in ("--aoti-impl=NAME", "--aoti-seed=N"))
+    assert "--capture" not in done.output
+    assert "`pytest --help` lists them" in done.output
+
+
+def test_commands_are_a_module_that_runs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "conformance.cli", "clauses", "no-such"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert (done.returncode, done.stderr) == (4, "Error: SPEC.md has no NO-SUCH\n")

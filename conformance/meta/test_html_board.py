@@ -16,10 +16,12 @@ from conformance import html_board, html_data, measured
 from conformance.browser import samples
 from conformance.cli import main
 from conformance.html_board import Files, render
-from conformance.results import BrokenResults
+from conformance.lines import BrokenResults
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
+
+THERE: dict[str, Any] = {"gpus": [], "cpus": 2, "versions": {}}
 
 
 def data(page: str) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def test_figures_become_bars_by_their_shape(tmp_path: Path) -> None:
         "good": {"nothing left": False},
     }
     path = tmp_path / "x.json"
-    path.write_text(json.dumps({"environment": {}, "figures": figures}))
+    path.write_text(json.dumps({"environment": THERE, "figures": figures}))
 
     found = measured.read(path)
 
@@ -165,14 +167,35 @@ def test_figures_become_bars_by_their_shape(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "{}", '{"environment": {}}', '{"environment": {}, "figures": [1]}'],
+    [
+        "",
+        "[]",
+        "{}",
+        '{"environment": {}}',
+        '{"environment": {}, "figures": {}}',
+        "[" * 100_000,
+        *(
+            json.dumps({"environment": THERE, "figures": figures})
+            for figures in (
+                [1],
+                "text",
+                {"good": [1]},
+                {"a": {"quartile_1": "x", "median": 1, "quartile_3": 2}},
+                {"a": {"quartile_1": 1, "median": float("nan"), "quartile_3": 2}},
+                {"rows": {"a": {"outcome": "ok"}}, "base": 1},
+            )
+        ),
+    ],
+    ids=lambda text: text[:20] + text[-30:],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
 
-    with pytest.raises(BrokenResults):
+    with pytest.raises(BrokenResults, match=r"^\S+x\.json: [^\n]+$") as caught:
         measured.read(path)
+
+    assert not re.search(r"KeyError|TypeError|object has no|indices", str(caught.value))
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)

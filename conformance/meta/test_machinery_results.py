@@ -7,15 +7,16 @@ import sysconfig
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import CliRunner
 
 from conformance import board
 from conformance.cli import main
+from conformance.lines import BrokenResults
 from conformance.meta.runs import HEADER, ONE, small_run, write
-from conformance.results import BrokenResults, Result, Run, read
+from conformance.results import Result, Run, read
 from conformance.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -35,6 +36,39 @@ if TYPE_CHECKING:
 )
 def test_verdict_says_what_prevents_it(outcomes: tuple[str, ...], verdict: str) -> None:
     assert str(small_run(*outcomes).verdicts["all"]) == verdict
+
+
+@pytest.mark.parametrize(
+    ("header", "verdict"),
+    [
+        ({"cut": ["CAP-01"]}, "incomplete (1 of 2 clauses run in part)"),
+        (
+            {"shard": {"group": 2, "splits": 3}},
+            "incomplete (only group 2 of 3)",
+        ),
+        ({"cut": []}, "conformant"),
+    ],
+    ids=["cut", "shard", "whole"],
+)
+def test_no_part_of_a_run_is_conformant(header: dict[str, Any], verdict: str) -> None:
+    run = replace(small_run("pass", "pass"), header={**HEADER, **header})
+
+    assert str(run.verdicts["all"]) == str(run.verdicts["core"]) == verdict
+
+
+def test_leaving_out_a_failing_test_makes_nothing_conformant(stage: Stage) -> None:
+    stage.clauses("""
+        @clause("CAP-01")
+        @pytest.mark.parametrize("number", range(2))
+        def test_one(number):
+            assert number
+    """)
+
+    run = stage.results("--deselect=clauses/test_small.py::test_one[0]")
+
+    assert run.counts == {"pass": 1}
+    assert str(run.verdicts["core"]) == "incomplete (1 of 1 clauses run in part)"
+    assert "1 clauses run in part" in board.environment(run)
 
 
 def test_a_clause_of_two_needs_counts_where_both_are_claimed() -> None:
@@ -82,7 +116,7 @@ def test_file_of_a_run_that_died_early_says_so(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.touch()
 
-    with pytest.raises(BrokenResults, match="ended before it had a plan"):
+    with pytest.raises(BrokenResults, match="killed before its plan was written"):
         read(path)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from conformance import isolated
 from conformance.meta import kill, kill_table
-from conformance.meta.kill_table import Table, Verdict
+from conformance.meta.kill_table import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,6 +157,35 @@ def test_another_machine_decides_what_is_blocked_here(
     assert "test_x (on " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("option", ["--elsewhere", "--undecided-in"])
+def test_a_table_of_another_catalogue_vouches_for_nothing(
+    kills: Callable[..., int],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    option: str,
+) -> None:
+    gpu = tmp_path / "gpu.json"
+    kills(f"--write={gpu}", CAP_02="killed")
+    old = json.loads(gpu.read_text()) | {"catalogue": "0" * 64}
+    gpu.write_text(json.dumps(old))
+    capsys.readouterr()
+
+    assert kills(f"{option}={gpu}", CAP_02="blocked") == 4
+    assert (
+        capsys.readouterr().err == f"{gpu} is of another catalogue: hunt there again\n"
+    )
+
+
+def test_a_mutant_of_another_clause_vouches_for_nothing(
+    kills: Callable[..., int], tmp_path: Path
+) -> None:
+    gpu = tmp_path / "gpu.json"
+    kills(f"--write={gpu}", CAP_02="killed")
+    gpu.write_text(gpu.read_text().replace('"CAP-02"', '"CAP-03"'))
+
+    assert kills(f"--elsewhere={gpu}", CAP_02="blocked") == 1
+
+
 def test_what_survives_elsewhere_fails_here(
     kills: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -180,6 +209,21 @@ def test_what_there_is_not_is_told(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+def test_a_table_that_cannot_be_written_is_told(
+    kills: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert kills(f"--write={tmp_path / 'no' / 'such'}", CAP_01="killed") == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_none_at_a_time_is_refused(
+    kills: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        kills("-j", "0", CAP_01="killed")
+    assert "'0' is no number from 1 on" in capsys.readouterr().err
+
+
 def test_mutants_have_names_of_their_own_and_every_clause_has_one() -> None:
     found = kill.mutants()
     names = [path.rpartition(":")[2] for path in found]
@@ -188,73 +232,3 @@ def test_mutants_have_names_of_their_own_and_every_clause_has_one() -> None:
     for name, entry in zip(names, found.values(), strict=True):
         assert name.startswith(entry.clause.replace("-", "_"))
     assert kill.unguarded(found) == []
-
-
-def table(machine: str, **found: str) -> Table:
-    verdicts = [
-        Verdict(name, name[:6].replace("_", "-"), word, f"test_{name}")
-        for name, word in found.items()
-    ]
-    return Table(machine, len(verdicts), tuple(verdicts))
-
-
-def test_a_decision_outweighs_blocked_and_a_survivor_outweighs_all() -> None:
-    cpu = table("cpu", CAP_01="blocked", CAP_02="killed", CAP_03="killed")
-    gpu = table("gpu", CAP_01="killed", CAP_02="SURVIVED", CAP_04="blocked")
-
-    for order in ([cpu, gpu], [gpu, cpu]):
-        found = kill_table.merged(order)
-        assert {n: (v.word, where) for n, (v, where) in found.items()} == {
-            "CAP_01": ("killed", "gpu"),
-            "CAP_02": ("SURVIVED", "gpu"),
-            "CAP_03": ("killed", "cpu"),
-            "CAP_04": ("blocked", "gpu"),
-        }
-
-
-def test_the_page_has_every_mutant_and_names_bare_clauses() -> None:
-    text = kill_table.markdown([table("cpu", CAP_01="killed", RUN_43_a="blocked")])
-
-    assert "- 2 mutants: 1 killed, 1 blocked\n" in text
-    assert "| CAP-01 | `CAP_01` | killed | `test_CAP_01` | cpu |" in text
-    assert "| RUN-43 | `RUN_43_a` | blocked | `test_RUN_43_a` | cpu |" in text
-    assert "- CAP-02: no mutant on record\n" in text
-    assert "- CAP-01: no mutant on record\n" not in text
-
-
-def test_a_table_that_was_cut_short_says_so(tmp_path: Path) -> None:
-    path = tmp_path / "mutants-cpu.json"
-    writer = kill_table.Writer(path, "cpu", planned=3)
-    writer.add(Verdict("CAP_01", "CAP-01", "killed", "test_x"))
-
-    (text,) = kill_table.pages(tmp_path, tmp_path).values()
-
-    assert ": 1 mutants, cut short: 2 are missing\n" in text
-
-
-def test_without_tables_there_is_no_page(tmp_path: Path) -> None:
-    assert kill_table.pages(tmp_path, tmp_path) == {}
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        {"environment": {}},
-        {"figures": {"planned": 1, "mutants": [{"mutant": "CAP_01"}]}},
-        {
-            "figures": {
-                "planned": 1,
-                "mutants": [vars(Verdict("CAP_01", "CAP-01", "odd", ""))],
-            }
-        },
-    ],
-    ids=["environment", "keys", "word"],
-)
-def test_what_is_no_table_is_refused(tmp_path: Path, spoil: dict[str, Any]) -> None:
-    path = tmp_path / "mutants.json"
-    kill_table.Writer(path, "cpu", planned=0)
-    content = json.loads(path.read_text()) | spoil
-    path.write_text(json.dumps(content))
-
-    with pytest.raises(kill_table.BrokenTable, match=r"mutants\.json"):
-        kill_table.read(path)

@@ -6,11 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from conformance.meta import repeat
 from conformance.results import Result, Run
 
 if TYPE_CHECKING:
-    import pytest
+    from pathlib import Path
 
     from conformance.meta.conftest import Stage
 
@@ -40,6 +42,16 @@ def made(*results: Result) -> Run:
 
 
 PASS = Result("x::test_one", "CAP-01", "pass", "call", 0.1, "", "")
+
+
+def test_what_cannot_be_done_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert repeat.main([f"--write={tmp_path / 'no' / 'such'}"]) == 4
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    with pytest.raises(SystemExit):
+        repeat.main(["--times=0"])
+    assert "'0' is no number from 1 on" in capsys.readouterr().err
 
 
 def test_equal_outcomes_are_good(

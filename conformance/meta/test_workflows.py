@@ -50,11 +50,29 @@ def test_actions_have_versions_and_scripts_no_expressions(path: Path) -> None:
         assert set(re.findall(r"\$\{\{ *(\w+)", script)) <= {"matrix"}
 
 
+def test_a_push_to_a_labelled_pull_request_runs_nothing_on_our_machine() -> None:
+    workflow = read(GITHUB / "workflows" / "gpu.yml")
+    condition = workflow["jobs"]["hopper"]["if"]
+
+    assert workflow[True]["pull_request"]["types"] == ["labeled"]
+    assert condition == (
+        "github.event_name == 'push' || github.event.label.name == 'gpu'"
+    )
+
+
 def test_the_sample_gives_inputs_that_there_are() -> None:
     given = read(CALLER)["jobs"]["gate"]["with"]
     required = {name for name, entry in inputs().items() if entry.get("required")}
 
     assert required <= given.keys() <= inputs().keys()
+
+
+def test_the_suite_comes_from_where_the_workflow_does() -> None:
+    used = read(CALLER)["jobs"]["gate"]["uses"]
+    repository, _, version = used.partition("/.github/workflows/conformance.yml@")
+    place = f"git+https://github.com/{repository}@{version}"
+
+    assert inputs()["suite"]["default"] == f"aoti-conformance[test] @ {place}"
 
 
 def gate(folder: Path, **given: str) -> list[str]:
