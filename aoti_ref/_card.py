@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -16,17 +14,33 @@ from aoti_ref._regions import CompiledRegions
 from aoti_ref._variants import CompiledVariants
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from aoti_ref._kernels import Kernel
+    from aoti_ref._package import Package
+
 FORMAT = "aoti_ref.hub/1"
-_LIBRARIES = ("aoti-conformance", "diffusers", "torchao", "triton", "kernels")
-_KEYS = {
+_TEXTS = (
     *("sha256", "module", "torch", "machine", "device", "capability", "variant"),
-    *("model", "model_revision", "libraries", "contracts", "ops", "kernels"),
-    "figures",
-}
+    *("model", "model_revision"),
+)
+_LISTS = ("ops", "attention")
+_TABLES = ("libraries", "figures")
+_KERNEL = ("repo", "revision", "digest")
 Compiled: TypeAlias = CompiledModel | CompiledVariants | CompiledRegions
+
+
+class Notes(NamedTuple):
+    """What the notes of a commit say.
+
+    Args:
+        known: Those that this reads, by folder.
+        foreign: The folders of those in another format, and that.
+    """
+
+    known: dict[str, dict[str, Any]]
+    foreign: dict[str, str]
 
 
 def release() -> str:
@@ -52,13 +66,19 @@ def note(
         model_revision: The revision of that model; or empty.
         variant: What tells it from others for the same machine; or empty.
         figures: What was measured, each under its name.
+
+    Raises:
+        ValueError: There is a revision, and no model that it is of.
     """
+    if model_revision and not model:
+        message = f"model_revision is {model_revision!r}, so model must be given, too"
+        raise ValueError(message)
     graphs = _graphs(compiled)
     packages = [graph.package for graph in graphs.values()]
     needs = packages[0].manifest["needs"]
     source = packages[0].manifest["source"]
     if source and not model:
-        model, model_revision = source["repo"], source["revision"]
+        model, model_revision = source["repo"], source.get("revision", "")
     found = {
         "format": FORMAT,
         "sha256": digest,
@@ -70,13 +90,11 @@ def note(
         "variant": variant,
         "model": model,
         "model_revision": model_revision,
-        "libraries": _libraries(),
+        "libraries": _libraries(packages),
         "contracts": {name: _calls(graph) for name, graph in graphs.items()},
         "attention": sorted({name for p in packages for name in p.attention}),
         "ops": sorted({op for package in packages for op in package.ops}),
-        "kernels": [
-            kernel.told() for kernel in sorted({k for p in packages for k in p.kernels})
-        ],
+        "kernels": [kernel.told() for kernel in kernels(compiled)],
         "figures": {name: str(value) for name, value in figures.items()},
     }
     if isinstance(compiled, CompiledRegions):
@@ -91,28 +109,85 @@ def folder(about: Mapping[str, Any]) -> str:
     return f"{target}.{about['variant']}" if about["variant"] else target
 
 
-def read(path: Path, origin: str) -> dict[str, Any]:
-    """Read a note.
+def kernels(compiled: Compiled) -> list[Kernel]:
+    """List the kernels that a package needs, as its manifests say."""
+    packages = [graph.package for graph in _graphs(compiled).values()]
+    return sorted({kernel for package in packages for kernel in package.kernels})
+
+
+def read(paths: Sequence[Path], origin: str) -> Notes:
+    """Read the notes of a commit; each is in the folder of what it is about.
+
+    Args:
+        paths: Where they are.
+        origin: Where they are from, for messages.
 
     Raises:
-        BrokenPackage: It is none, or of another format.
+        BrokenPackage: One is none.
     """
-    try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        made = found["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenPackage(origin, f"{path.name} is no note of aoti_ref") from error
-    if made != FORMAT:
-        reason = f"{path.name} has the format {made!r}, wanted {FORMAT!r}"
-        raise BrokenPackage(origin, reason)
-    lost = sorted(_KEYS - found.keys())
-    if lost:
-        raise BrokenPackage(origin, f"{path.name} lacks {', '.join(lost)}")
-    return found
+    notes = Notes({}, {})
+    for path in paths:
+        folder, name = path.parent.name, f"{path.parent.name}/{path.name}"
+        try:
+            found: Any = json.loads(path.read_bytes())
+            form = found["format"]
+        except (ValueError, RecursionError, LookupError, TypeError) as error:
+            raise BrokenPackage(origin, f"{name} is no note of aoti_ref") from error
+        if form != FORMAT:
+            notes.foreign[folder] = str(form)
+            continue
+        amiss = [field for field, right in _judged(found) if not right]
+        if amiss:
+            words = f"{name} lacks {', '.join(amiss)}, or has it as something else"
+            raise BrokenPackage(origin, words)
+        notes.known[folder] = found
+    return notes
 
 
-def card(repo_id: str, notes: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write the README.md of a repository with these packages, by folder."""
+def _judged(note: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """Say of each field of a note whether it is what `note` writes."""
+    found = [(name, isinstance(note.get(name), str)) for name in _TEXTS]
+    # Notes of before there were choices of attention have none.
+    found += [(name, _are_texts(note.get(name, []))) for name in _LISTS]
+    found += [(name, _is_table(note.get(name), _is_text)) for name in _TABLES]
+    found.append(("contracts", _is_table(note.get("contracts"), _are_texts)))
+    kernels = note.get("kernels")
+    are_kernels = isinstance(kernels, list) and all(map(_is_kernel, kernels))
+    return [*found, ("kernels", are_kernels)]
+
+
+def _is_text(found: object) -> bool:
+    return isinstance(found, str)
+
+
+def _are_texts(found: object) -> bool:
+    return isinstance(found, list) and all(map(_is_text, found))
+
+
+def _is_table(found: object, of: Callable[[object], bool]) -> bool:
+    return isinstance(found, dict) and all(map(of, found.values()))
+
+
+def _is_kernel(found: object) -> bool:
+    return (
+        isinstance(found, dict)
+        and all(_is_text(found.get(name)) for name in _KERNEL)
+        and _are_texts(found.get("ops"))
+    )
+
+
+def card(
+    repo_id: str,
+    notes: Mapping[str, Mapping[str, Any]],
+    foreign: Mapping[str, str] | None = None,
+) -> str:
+    """Write the README.md of a repository with these packages, by folder.
+
+    Args:
+        repo_id: The repository.
+        notes: Of the packages.
+        foreign: Folders whose notes are of other formats, and these.
+    """
     models = sorted({about["model"] for about in notes.values()} - {""})
     head = ["---", "library_name: aoti_ref", "tags: [aot-inductor]"]
     head += [f"base_model: {json.dumps(models)}"] if models else []
@@ -135,6 +210,8 @@ def card(repo_id: str, notes: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     for name, about in sorted(notes.items()):
         lines += ["", f"## {name}", "", *_section(about)]
+    for name, form in sorted((foreign or {}).items()):
+        lines += ["", f"## {name}", "", f"Of the format `{_cell(form)}`."]
     return "\n".join(lines) + "\n"
 
 
@@ -209,7 +286,13 @@ def _calls(compiled: CompiledModel) -> list[str]:
     return [*(f"{path}: {text}" for path, text in pairs), *ranges]
 
 
-def _libraries() -> dict[str, str]:
-    installed = {d.name: d.version for d in importlib.metadata.distributions()}
-    made = {name: installed[name] for name in _LIBRARIES if name in installed}
-    return {"python": platform.python_version(), "torch": torch.__version__, **made}
+def _libraries(packages: Sequence[Package]) -> dict[str, str]:
+    """List what the graphs were made with, which is not what is installed here."""
+    made = [package.manifest["built_with"] for package in packages]
+    names = {name: None for versions in made for name in versions}
+    found = {
+        name: sorted({str(v[name]) for v in made if v.get(name)}) for name in names
+    }
+    return {
+        name: " and ".join(versions) for name, versions in found.items() if versions
+    }

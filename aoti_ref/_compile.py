@@ -132,10 +132,14 @@ def compile(  # used qualified, as re.compile is
         NotCompilable: The graph holds what a package cannot promise, Inductor
             failed, or there is no C++ compiler.
         UnusableFolder: There is no folder for temporary files to compile in.
+        ValueError: `source` has other fields than a `repo` and a `revision`.
     """
     if not isinstance(program, ExportedProgram):
         message = f"program must be an ExportedProgram, found {type(program).__name__}"
         raise TypeError(message)
+    if source is not None and {*source} != {"repo", "revision"}:
+        message = f"source must have a repo and a revision, found {dict(source)}"
+        raise ValueError(message)
     merged = _merge(options or {})
     program, described, tensors = describe_program(program)
     name, device = described.contract.module, described.device

@@ -24,7 +24,7 @@
     ├── NotQuantizable          quantize: in _quantize.py
     ├── those of `gpu_task`     in _task_errors.py
     ├── those of packages       in _package_errors.py
-    └── those of the Hub        in _hub_errors.py, with those of kernels
+    └── those of the Hub        in _hub_errors.py, of kernels in _kernel_errors.py
 
 An error's `args` are its facts and `str` is its sentence, so errors pickle and
 nobody needs to parse text.

@@ -9,34 +9,25 @@ that the caller names, and what it was fetched from stays on it.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
-import importlib
 import json
 import platform
 import re
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref import _card, _kernels, _regions, _trust
 from aoti_ref._errors import BrokenPackage
-from aoti_ref._hub_errors import (
-    GatedRepository,
-    NoSuchRepository,
-    NoSuchRevision,
-    NoSuchVariant,
-    NotCached,
-    TransferFailed,
-    UnusableCache,
-)
+from aoti_ref._hub_client import cache, client, constants, told
+from aoti_ref._hub_errors import NoSuchVariant, NotCached
+from aoti_ref._kernel_files import Client
 from aoti_ref._kernels import Kernel
 from aoti_ref._regions import CompiledRegions
 from aoti_ref._source import Source
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from aoti_ref._card import Compiled
 
@@ -46,8 +37,6 @@ _CARD = "README.md"
 _LABEL = re.compile(r"[A-Za-z0-9_-]*")
 _ATTEMPTS = 3
 _MOVED = 412  # somebody else has pushed since we looked
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_CLOSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def push_to_hub(
@@ -73,7 +62,7 @@ def push_to_hub(
         repo_id: The repository, as `publisher/name`.
         model: The model that it was compiled for, as `publisher/name`; it need not be
             said again if it was the `source` of `compile`.
-        model_revision: The revision of that model.
+        model_revision: The revision of that model; only with `model`.
         variant: What tells it from others for the same machine, such as `fp8`.
         figures: What was measured, each under its name, for the card.
         branch: Where to push to; it exists.
@@ -84,13 +73,19 @@ def push_to_hub(
         Where it is: with the hash of the commit, which `load_from_hub` wants.
 
     Raises:
-        TransferFailed: The Hub said no, or could not be reached. Nothing was changed.
+        TransferFailed: The Hub said no, could not be reached, or HF_HUB_OFFLINE is
+            set. No file was changed; a repository that was made for it stays.
         NoSuchRepository, NoSuchRevision: There is no such repository or branch.
+        GatedRepository: Its notes, which the card tells of, are not for this token.
+        UnusableCache: The cache cannot hold these notes.
+        BrokenPackage: One of them is none of ours.
+        ValueError: `variant` has other characters than letters, digits, - and _; or
+            there is a `model_revision` without a `model`.
     """
-    if not _LABEL.fullmatch(variant):
+    if not _LABEL.fullmatch(_text("variant", variant)):
         message = f"variant must be of letters, digits, - and _, found {variant!r}"
         raise ValueError(message)
-    client, errors = _client(), _client(".errors")
+    hub, errors = client(), client(".errors")
     data = compiled.dump()
     about = _card.note(
         compiled,
@@ -101,21 +96,24 @@ def push_to_hub(
         figures=figures or {},
     )
     folder = _card.folder(about)
-    api = client.HfApi(token=token)
-    with _told(repo_id, branch, "pushed", None):
+    api = hub.HfApi(token=token)
+    with told(repo_id, branch, "pushed", None):
         api.create_repo(repo_id, exist_ok=True, private=private)
         for attempt in range(1, _ATTEMPTS + 1):
             head = api.repo_info(repo_id, revision=branch)
             known = any(Path(f.rfilename).name == _NOTE for f in head.siblings)
-            notes = _notes(repo_id, head.sha, token=token) if known else {}
-            card = _card.card(repo_id, {**notes, folder: about})
+            notes, foreign = (
+                _notes(repo_id, head.sha, token=token) if known else _card.Notes({}, {})
+            )
+            foreign.pop(folder, None)  # it is replaced
+            card = _card.card(repo_id, {**notes, folder: about}, foreign)
             texts = {f"{folder}/{_NOTE}": json.dumps(about, indent=1), _CARD: card}
             files = {name: text.encode() for name, text in texts.items()}
             files[f"{folder}/{_PACKAGE}"] = data
             try:
                 pushed = api.create_commit(
                     repo_id,
-                    [client.CommitOperationAdd(n, d) for n, d in files.items()],
+                    [hub.CommitOperationAdd(n, d) for n, d in files.items()],
                     commit_message=f"Compile {about['module']} for {folder}",
                     revision=branch,
                     parent_commit=head.sha,
@@ -162,7 +160,7 @@ def load_from_hub(
 
     Raises:
         Untrusted: `trust` names neither repository nor publisher, of the package or
-            of a kernel. No code was downloaded; in the first case, nothing at all.
+            of a kernel. Nothing of it was downloaded, and none of its code.
         UnpinnedRevision: `revision` is no full commit hash. Nothing was downloaded.
         NoSuchRepository, NoSuchRevision, GatedRepository: The Hub does not give it.
         NoSuchVariant: It has nothing for this machine, or too much.
@@ -172,30 +170,35 @@ def load_from_hub(
         BrokenPackage: It is not what was pushed, or of another format.
         WrongHost: It is for another machine, in what the Hub does not tell apart.
     """
+    trust = _trust.names(trust)
     commit = _trust.require(repo_id, revision, trust)
     options = {"cache_dir": cache_dir, "token": token}
     options |= {"local_files_only": local_files_only}
-    with _told(repo_id, commit, "fetched", cache_dir, local=local_files_only):
+    local = local_files_only or constants().HF_HUB_OFFLINE
+    with told(repo_id, commit, "fetched", cache_dir, local=local_files_only):
         notes = _notes(repo_id, commit, **options)
-    if not notes and (local_files_only or _constants().HF_HUB_OFFLINE):
-        raise NotCached(repo_id, commit, _cache(cache_dir))
-    folder = _chosen(repo_id, commit, notes, variant, device)
-    about = notes[folder]
-    kernels = [Kernel.read(found) for found in about["kernels"]]
+    if not any(notes) and local:
+        raise NotCached(repo_id, commit, cache(cache_dir))
+    folder = _chosen(repo_id, commit, notes, _text("variant", variant), device)
+    about = notes.known[folder]
+    kernels = sorted(Kernel.read(found) for found in about["kernels"])
     for kernel in kernels:
         if _trust.is_commit(kernel.revision):  # others are never downloaded
             _trust.require(kernel.repo_id, kernel.revision, trust)
-    with _told(repo_id, commit, "fetched", cache_dir, local=local_files_only):
+    with told(repo_id, commit, "fetched", cache_dir, local=local_files_only):
         name = f"{folder}/{_PACKAGE}"
-        path = _client().hf_hub_download(repo_id, name, revision=commit, **options)
+        path = client().hf_hub_download(repo_id, name, revision=commit, **options)
     data = Path(path).read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != about["sha256"]:
         reason = f"its sha256 is {found}, and {about['sha256']} was pushed"
         raise BrokenPackage(path, f"{reason}; remove it from the cache")
     compiled = _regions.read(data, path)
+    if kernels != _card.kernels(compiled):  # others than trust was asked for
+        reason = f"{folder}/{_NOTE} names other kernels than the package does"
+        raise BrokenPackage(repo_id, reason)
     for kernel in kernels:
-        _kernels.download(kernel)
+        _kernels.download(kernel, Client(cache_dir, token), local=local)
     said = about["model"], about["model_revision"]
     source = Source(repo_id, commit, folder, *said)
     if isinstance(compiled, CompiledRegions):
@@ -207,7 +210,7 @@ def load_from_hub(
 def _chosen(
     repo_id: str,
     commit: str,
-    notes: Mapping[str, Mapping[str, Any]],
+    notes: _card.Notes,
     variant: str,
     device: str | None,
 ) -> str:
@@ -216,7 +219,7 @@ def _chosen(
     here |= {} if device is None else {"device": device}
     fitting = tuple(
         name
-        for name, about in notes.items()
+        for name, about in notes.known.items()
         if variant in (name, about["variant"])
         and all(about[key] == wanted for key, wanted in here.items())
     )
@@ -224,71 +227,21 @@ def _chosen(
         return fitting[0]
     wanted = ", ".join(f"{key} {value}" for key, value in here.items())
     wanted += f", variant {variant!r}" if variant else ", no variant"
-    raise NoSuchVariant(repo_id, commit, wanted, fitting, tuple(notes))
+    present = tuple(notes.known), tuple(notes.foreign)
+    raise NoSuchVariant(repo_id, commit, wanted, fitting, *present)
 
 
-def _notes(repo_id: str, commit: str, **options: Any) -> dict[str, dict[str, Any]]:
-    """Fetch the notes of all packages in a commit, by folder."""
+def _text(name: str, found: object) -> str:
+    if not isinstance(found, str):
+        message = f"{name} must be a string, found {type(found).__name__}"
+        raise TypeError(message)
+    return found
+
+
+def _notes(repo_id: str, commit: str, **options: Any) -> _card.Notes:
+    """Fetch the notes of all packages in a commit."""
     pattern = f"*/{_NOTE}"
-    fetched = _client().snapshot_download(
+    fetched = client().snapshot_download(
         repo_id, revision=commit, allow_patterns=pattern, **options
     )
-    paths = sorted(Path(fetched).glob(pattern))
-    return {path.parent.name: _card.read(path, repo_id) for path in paths}
-
-
-def _client(part: str = "") -> Any:
-    """Import the client, or a part of it, which it does not always do by itself."""
-    try:
-        return importlib.import_module(f"huggingface_hub{part}")
-    except ImportError as error:
-        message = "the Hub needs huggingface_hub: pip install 'aoti-conformance[hub]'"
-        raise ImportError(message) from error
-
-
-def _constants() -> Any:
-    return _client(".constants")
-
-
-def _cache(cache_dir: str | os.PathLike[str] | None) -> str:
-    return str(cache_dir or _constants().HF_HUB_CACHE)
-
-
-@contextmanager
-def _told(
-    repo_id: str,
-    revision: str,
-    what: str,
-    cache_dir: str | os.PathLike[str] | None,
-    *,
-    local: bool = False,
-) -> Iterator[None]:
-    """Say in words of our own what the client says."""
-    errors, endpoint = _client(".errors"), _constants().ENDPOINT
-    offline = local or _constants().HF_HUB_OFFLINE
-    transport = errors.HfHubHTTPError.__bases__[0]  # of the library underneath
-    try:
-        yield
-    except errors.GatedRepoError as error:
-        raise GatedRepository(repo_id, endpoint) from error
-    except errors.RepositoryNotFoundError as error:
-        raise NoSuchRepository(repo_id, endpoint) from error
-    except errors.RevisionNotFoundError as error:
-        raise NoSuchRevision(repo_id, revision) from error
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-        if offline:
-            raise NotCached(repo_id, revision, _cache(cache_dir)) from error
-        cause = error.__cause__ or error  # why the Hub could not be reached
-        raise TransferFailed(repo_id, what, _reason(cause)) from error
-    except errors.EntryNotFoundError as error:
-        raise TransferFailed(repo_id, what, _reason(error)) from error
-    except (OSError, transport) as error:
-        if getattr(error, "errno", None) in (*_FULL, *_CLOSED):
-            reason = error.strerror or str(error)
-            raise UnusableCache(_cache(cache_dir), reason) from error
-        raise TransferFailed(repo_id, what, _reason(error)) from error
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:4])}"
+    return _card.read(sorted(Path(fetched).glob(pattern)), repo_id)

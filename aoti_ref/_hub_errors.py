@@ -1,4 +1,4 @@
-"""What can go wrong between a package, a kernel and the Hub, and who says so.
+"""What can go wrong between a package and the Hub, and who says so.
 
     AotiError
     ├── Untrusted               fetch: trust= names neither repository nor publisher
@@ -9,17 +9,15 @@
     ├── NoSuchVariant           fetch: no package for this machine, or too many
     ├── NotCached               fetch: offline, and not in the cache
     ├── TransferFailed          fetch, push: the Hub, or the way to it, broke off
-    ├── UnusableCache           fetch: the cache is full, or cannot be written to
-    ├── UnusableKernel          use_kernel: it cannot be found, or loaded
-    ├── OtherKernel             use_kernel, apply, call: a kernel of another revision
-    └── MissingOperators        apply, call: nothing here registers them
+    └── UnusableCache           fetch, push: the cache is full, or cannot be written to
 
-They pickle, as all errors of the reference do.
+Those of kernels are in _kernel_errors.py. They pickle, as all errors of the reference
+do.
 """
 
 from __future__ import annotations
 
-from aoti_ref._errors import AotiError, Fault, table
+from aoti_ref._errors import AotiError
 
 
 class Untrusted(AotiError):
@@ -27,7 +25,7 @@ class Untrusted(AotiError):
 
     >>> print(Untrusted("someone/flux", ("zerogpu-aoti",)))
     someone/flux holds code that would run here, and trust= does not name it
-    trust= names: zerogpu-aoti. Nothing was downloaded.
+    trust= names: zerogpu-aoti. Nothing of it was downloaded.
     Look at it first; then name 'someone/flux', or its publisher 'someone'.
     """
 
@@ -42,7 +40,7 @@ class Untrusted(AotiError):
             f"{self.repo_id} holds code that would run here, "
             "and trust= does not name it\n"
             f"trust= names: {', '.join(self.trust) or 'nobody'}. "
-            "Nothing was downloaded.\n"
+            "Nothing of it was downloaded.\n"
             f"Look at it first; then name {self.repo_id!r}, "
             f"or its publisher {publisher!r}."
         )
@@ -139,6 +137,10 @@ class NoSuchVariant(AotiError):
     >>> print(NoSuchVariant("a/flux", "0f3d", "torch 2.13", ("c", "d"), ("c", "d")))
     a/flux at 0f3d has several packages for torch 2.13: c, d
     Say which one: variant='c'
+    >>> print(NoSuchVariant("a/flux", "0f3d", "torch 2.13", (), (), ("c", "d")))
+    a/flux at 0f3d has no package for torch 2.13
+    It has: none at all
+    Of formats that this release of aoti_ref does not read: c, d
     """
 
     def __init__(
@@ -148,13 +150,15 @@ class NoSuchVariant(AotiError):
         wanted: str,
         fitting: tuple[str, ...],
         present: tuple[str, ...],
+        foreign: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(repo_id, revision, wanted, fitting, present)
+        super().__init__(repo_id, revision, wanted, fitting, present, foreign)
         self.repo_id = repo_id
         self.revision = revision
         self.wanted = wanted
         self.fitting = fitting
         self.present = present
+        self.foreign = foreign
 
     def __str__(self) -> str:
         head = f"{self.repo_id} at {self.revision} has"
@@ -163,7 +167,12 @@ class NoSuchVariant(AotiError):
             hint = f"Say which one: variant={self.fitting[0]!r}"
             return f"{head} several packages for {self.wanted}: {names}\n{hint}"
         names = ", ".join(self.present) or "none at all"
-        return f"{head} no package for {self.wanted}\nIt has: {names}"
+        lines = [f"{head} no package for {self.wanted}", f"It has: {names}"]
+        if self.foreign:
+            others = ", ".join(self.foreign)
+            unread = "Of formats that this release of aoti_ref does not read"
+            lines.append(f"{unread}: {others}")
+        return "\n".join(lines)
 
 
 class NotCached(AotiError):
@@ -189,11 +198,14 @@ class NotCached(AotiError):
 
 
 class TransferFailed(AotiError):
-    """The Hub, or the way to it, broke off; what was there before is as it was.
+    """The Hub, or the way to it, broke off; all files that were there are as they were.
 
     >>> print(TransferFailed("acme/flux", "fetched", "RemoteProtocolError: closed"))
     acme/flux could not be fetched: RemoteProtocolError: closed
     Nothing was changed; try again.
+    >>> print(TransferFailed("acme/flux", "pushed", "HfHubHTTPError: 403 Forbidden"))
+    acme/flux could not be pushed: HfHubHTTPError: 403 Forbidden
+    No file was changed; a repository that was made for it stays, and is empty.
     """
 
     def __init__(self, repo_id: str, what: str, reason: str) -> None:
@@ -204,6 +216,9 @@ class TransferFailed(AotiError):
 
     def __str__(self) -> str:
         head = f"{self.repo_id} could not be {self.what}: {self.reason}"
+        if self.what == "pushed":
+            made = "a repository that was made for it stays, and is empty"
+            return f"{head}\nNo file was changed; {made}."
         return f"{head}\nNothing was changed; try again."
 
 
@@ -224,67 +239,4 @@ class UnusableCache(AotiError):
         return (
             f"the cache {self.folder} cannot hold what is fetched: {self.reason}\n"
             "Make room, or set HF_HUB_CACHE to a folder that can be written to."
-        )
-
-
-class UnusableKernel(AotiError):
-    """A kernel cannot be found for this machine, or loaded.
-
-    >>> print(UnusableKernel("acme/attention", "the library `kernels` is missing"))
-    the kernel acme/attention cannot be used: the library `kernels` is missing
-    """
-
-    def __init__(self, repo_id: str, reason: str) -> None:
-        super().__init__(repo_id, reason)
-        self.repo_id = repo_id
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"the kernel {self.repo_id} cannot be used: {self.reason}"
-
-
-class OtherKernel(AotiError):
-    """A kernel is there, and it is not the one that is wanted.
-
-    >>> print(OtherKernel("acme/attention", "sha256:0f", "sha256:1e"))
-    the kernel acme/attention must be of revision sha256:0f, found sha256:1e
-    Take that revision, or compile again with this one.
-    """
-
-    def __init__(self, repo_id: str, wanted: str, found: str) -> None:
-        super().__init__(repo_id, wanted, found)
-        self.repo_id = repo_id
-        self.wanted = wanted
-        self.found = found
-
-    def __str__(self) -> str:
-        return (
-            f"the kernel {self.repo_id} must be of revision {self.wanted}, "
-            f"found {self.found}\n"
-            "Take that revision, or compile again with this one."
-        )
-
-
-class MissingOperators(AotiError):
-    """A graph calls operators that nothing has registered in this process.
-
-    >>> print(MissingOperators("Block", (
-    ...     Fault("operator", "acme_attention::attend", "of acme/attention at 0f3d"),
-    ... )))
-    Block: its graph calls what is not registered here
-      operator  acme_attention::attend  of acme/attention at 0f3d
-    Load them first: aoti_ref.use_kernel, LOCAL_KERNELS, or an import of their library.
-    """
-
-    def __init__(self, module: str, faults: tuple[Fault, ...]) -> None:
-        super().__init__(module, faults)
-        self.module = module
-        self.faults = faults
-
-    def __str__(self) -> str:
-        return (
-            f"{self.module}: its graph calls what is not registered here\n"
-            f"{table(self.faults)}\n"
-            "Load them first: aoti_ref.use_kernel, LOCAL_KERNELS, "
-            "or an import of their library."
         )

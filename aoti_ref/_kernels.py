@@ -8,29 +8,30 @@ and gets these and no others.
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aoti_ref import _inductor, _trust
+from aoti_ref import _hub_client, _inductor, _kernel_files, _trust
 from aoti_ref._errors import Fault
-from aoti_ref._hub_errors import (
+from aoti_ref._hub_errors import NotCached
+from aoti_ref._kernel_errors import (
     MissingOperators,
     OtherKernel,
+    UntrustedKernel,
     UnusableKernel,
 )
 from aoti_ref._locks import Lock
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping
     from types import ModuleType
 
-_OVERRIDES = "LOCAL_KERNELS"  # of the library: "publisher/name=folder:..."
+    from aoti_ref._kernel_files import Client
 
 _used: list[Kernel] = []
+_fetched: dict[tuple[str, str], Path] = {}  # by repository and commit
 _loading = Lock()
 
 
@@ -86,19 +87,26 @@ def use_kernel(
 
     Raises:
         Untrusted, UnpinnedRevision: As `load_from_hub` says; nothing is downloaded.
-        OtherKernel: The folder is of another revision, or another revision is
-            loaded already. Its code does not run.
-        UnusableKernel: It has no build for this machine, or fails to load.
+        OtherKernel: The folder is of another revision, or cannot be seen to be of
+            this one, as with a commit; or another revision is loaded already. Its
+            code does not run.
+        UnusableKernel: It has no build for this machine, has links to folders, or
+            fails to load.
     """
-    local = folder if folder is not None else _overrides().get(repo_id)
+    if folder is not None:
+        place = _kernel_files.variant(repo_id, Path(folder))
+        with _loading:
+            return _load(repo_id, place, wanted=revision)
+    local = _kernel_files.overrides().get(repo_id)
     if local is not None:
-        place = _variant(repo_id, Path(local))
-        # Whether a folder is of a commit cannot be seen; of a digest it can.
+        place = _kernel_files.variant(repo_id, Path(local))
+        # The variable takes the place of a commit; a digest still holds.
         wanted = None if _trust.is_commit(revision) else revision
         with _loading:
             return _load(repo_id, place, wanted=wanted)
     pinned = _trust.require(repo_id, revision, trust)
-    place = _installed(repo_id, pinned)
+    _trust.grant(repo_id)
+    place = _kernel_files.installed(repo_id, pinned)
     with _loading:
         return _load(repo_id, place, revision=pinned)
 
@@ -109,20 +117,48 @@ def kernel_revision(folder: str | os.PathLike[str]) -> str:
     `use_kernel` takes it, to lock what is in the folder.
 
     Raises:
-        UnusableKernel: It has no build for this machine.
+        UnusableKernel: It has no build for this machine, or has links to folders,
+            for which no digest can vouch.
     """
-    return _digest(_variant(str(folder), Path(folder)))
+    name = str(folder)
+    return _kernel_files.digest(name, _kernel_files.variant(name, Path(folder)))
 
 
-def download(kernel: Kernel) -> None:
-    """Fetch a kernel into the cache, and load nothing; trust was asked before."""
-    if _trust.is_commit(kernel.revision) and kernel.repo_id not in _overrides():
-        _installed(kernel.repo_id, kernel.revision)
+def download(kernel: Kernel, client: Client, *, local: bool) -> None:
+    """Fetch a kernel into the cache, and load nothing.
+
+    Args:
+        kernel: What to fetch. Trust was asked for it, and is granted from now on.
+        client: Whose cache, and which token.
+        local: Whether the Hub is not to be asked.
+
+    Raises:
+        NotCached: The Hub is not to be asked, and the cache has no such kernel.
+        UnusableKernel: It has no build for this machine, or cannot be fetched.
+    """
+    repo_id, commit = kernel.repo_id, kernel.revision
+    if not _trust.is_commit(commit) or repo_id in _kernel_files.overrides():
+        return
+    _trust.grant(repo_id)
+    try:
+        place = _kernel_files.installed(repo_id, commit, client, cached=True)
+        # What a download has left that broke off is no kernel.
+        whole = local or _kernel_files.digest(repo_id, place) == kernel.digest
+    except UnusableKernel as error:
+        if local:
+            raise NotCached(
+                repo_id, commit, _hub_client.cache(client.cache_dir)
+            ) from error
+        whole = False
+    if not whole:
+        place = _kernel_files.installed(repo_id, commit, client)
+    _fetched[repo_id, commit] = place
 
 
 def behind(ops: Iterable[str]) -> list[Kernel]:
     """Find the kernels in this process that operators are from."""
-    return [kernel for kernel in _present() if set(kernel.ops) & set(ops)]
+    wanted = set(ops)
+    return [kernel for kernel in _present(wanted) if wanted & {*kernel.ops}]
 
 
 def recorded(ops: Iterable[str], others: Iterable[Mapping[str, Any]]) -> list[Kernel]:
@@ -144,7 +180,8 @@ def recorded(ops: Iterable[str], others: Iterable[Mapping[str, Any]]) -> list[Ke
 def provide(module: str, ops: Iterable[str], kernels: Iterable[Kernel]) -> None:
     """Load what a graph calls, or refuse, before native code is loaded.
 
-    Nothing is downloaded: a kernel is looked for in LOCAL_KERNELS and in the cache.
+    Nothing is downloaded: a kernel is looked for in LOCAL_KERNELS and in the cache,
+    where it may be for somebody else: this process must have been told to trust it.
 
     Args:
         module: The module's class, for messages.
@@ -153,6 +190,7 @@ def provide(module: str, ops: Iterable[str], kernels: Iterable[Kernel]) -> None:
 
     Raises:
         OtherKernel: One of them is here, in another revision.
+        UntrustedKernel: It is in the cache, and nobody has said to trust it.
         MissingOperators: Nothing here registers them.
         UnusableKernel: It fails to load.
     """
@@ -187,102 +225,55 @@ def _load(
     repo_id: str, place: Path, *, revision: str | None = None, wanted: str | None = None
 ) -> ModuleType:
     """Load the build in `place`, if it is what is wanted, and what is loaded."""
-    digest = _digest(place)
+    digest = _kernel_files.digest(repo_id, place)
     known = [kernel.digest for kernel in _used if kernel.repo_id == repo_id]
     for other in (wanted, *known):
         if other not in (None, digest):
             raise OtherKernel(repo_id, other, digest)
     before = _inductor.operators()
-    try:
-        module: ModuleType = _library(repo_id).get_local_kernel(place)
-    except Exception as error:
-        raise UnusableKernel(repo_id, _words(error)) from error
+    module = _kernel_files.run(repo_id, place)
     if not known:
         ops = tuple(sorted(_inductor.operators() - before))
         _used.append(Kernel(repo_id, revision or digest, digest, ops))
     return module
 
 
-def _present() -> list[Kernel]:
-    """List the kernels in this process, with those that others have loaded."""
+def _present(wanted: set[str]) -> list[Kernel]:
+    """List our kernels, and those that others have loaded and are `wanted`."""
     library: Any = sys.modules.get("kernels")
     found = list(_used)
     ours = {op.partition("::")[0] for kernel in _used for op in kernel.ops}
     for loaded in library.get_loaded_kernels() if library else ():
         namespace, origin = loaded.metadata.id, loaded.repo_info
         ops = [o for o in _inductor.operators() if o.startswith(f"{namespace}::")]
-        if namespace in ours or not ops:
+        if namespace in ours or not wanted & {*ops}:
             continue
-        digest = _digest(Path(loaded.module.__file__).parent)
-        pinned = origin is not None and _trust.is_commit(origin.revision)
         name = origin.repo_id if origin else namespace
+        digest = _kernel_files.digest(name, Path(loaded.module.__file__).parent)
+        pinned = origin is not None and _trust.is_commit(origin.revision)
         revision = origin.revision if pinned else digest
         found.append(Kernel(name, revision, digest, tuple(sorted(ops))))
     return found
 
 
 def _place(kernel: Kernel) -> Path | None:
-    """Find a kernel on this machine: where its user put it, or in the cache."""
-    local = _overrides().get(kernel.repo_id)
+    """Find a kernel on this machine: where its user put it, or in the cache.
+
+    Raises:
+        UntrustedKernel: It is in the cache, and nobody has said to trust it.
+    """
+    repo_id, commit = kernel.repo_id, kernel.revision
+    local = _kernel_files.overrides().get(repo_id)
     if local is not None:
-        return _variant(kernel.repo_id, Path(local))
-    if not _trust.is_commit(kernel.revision):
+        return _kernel_files.variant(repo_id, Path(local))
+    if not _trust.is_commit(commit):
         return None
-    try:
-        return _installed(kernel.repo_id, kernel.revision, cached=True)
-    except UnusableKernel:
-        return None
-
-
-def _variant(repo_id: str, folder: Path) -> Path:
-    """Find the build for this machine in a local repository."""
-    _library(repo_id)
-    resolver: Any = importlib.import_module("kernels.resolver")
-    try:
-        place: Path = resolver.resolve_local_kernel(folder, backend=None).variant_path
-    except Exception as error:
-        raise UnusableKernel(repo_id, _words(error)) from error
+    place = _fetched.get((repo_id, commit))
+    if place is None:
+        try:
+            place = _kernel_files.installed(repo_id, commit, cached=True)
+        except UnusableKernel:
+            return None
+    if not _trust.is_granted(repo_id):
+        raise UntrustedKernel(repo_id, commit)
     return place
-
-
-def _installed(repo_id: str, revision: str, *, cached: bool = False) -> Path:
-    """Find the build for this machine in the cache, after a download if need be."""
-    library = _library(repo_id)
-    try:
-        place: Path = library.install_kernel(
-            repo_id,
-            revision=revision,
-            local_files_only=cached,
-            trust_remote_code=[repo_id],  # the caller has said so
-        )
-    except Exception as error:
-        raise UnusableKernel(repo_id, _words(error)) from error
-    return place
-
-
-def _library(repo_id: str) -> Any:
-    try:
-        return importlib.import_module("kernels")
-    except ImportError as error:
-        reason = "the library `kernels` is missing (pip install kernels)"
-        raise UnusableKernel(repo_id, reason) from error
-
-
-def _overrides() -> Mapping[str, str]:
-    entries = os.environ.get(_OVERRIDES, "").split(":")
-    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
-
-
-def _digest(place: Path) -> str:
-    """Digest the files of a build, but what Python leaves beside them."""
-    digest = hashlib.sha256()
-    for path in sorted(place.rglob("*")):
-        name = path.relative_to(place)
-        if path.is_file() and "__pycache__" not in name.parts:
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{name.as_posix()} {content}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

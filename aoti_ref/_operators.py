@@ -72,16 +72,8 @@ class _Watch(torch.fx.Interpreter):
     def run_node(self, n: torch.fx.Node) -> Any:
         found = super().run_node(n)
         if _is_custom(n) and not self.broken:
-            pairs = zip(
-                pytree.tree_leaves(found),
-                pytree.tree_leaves(n.meta["val"]),
-                strict=True,
-            )
-            for real, fake in pairs:
-                if isinstance(real, torch.Tensor) and _differ(real, fake):
-                    came, promised = _describe(real), _describe(fake)
-                    detail = f"returns {came}, its fake kernel promises {promised}"
-                    self.broken = f"the operator {n.target} {detail}"
+            detail = _difference(found, n.meta["val"])
+            self.broken = f"the operator {n.target} {detail}" if detail else ""
         return found
 
 
@@ -92,19 +84,34 @@ def _is_custom(node: torch.fx.Node) -> bool:
     )
 
 
+def _difference(found: Any, promised: Any) -> str:
+    """Say in what a result is none that was promised; empty if it is one."""
+    reals, fakes = pytree.tree_leaves(found), pytree.tree_leaves(promised)
+    if len(reals) != len(fakes):
+        return f"returns {len(reals)} values, its fake kernel promises {len(fakes)}"
+    for real, fake in zip(reals, fakes, strict=True):
+        if isinstance(real, torch.Tensor) != isinstance(fake, torch.Tensor):
+            kinds = type(real).__name__, type(fake).__name__
+            return "returns a {}, its fake kernel promises a {}".format(*kinds)
+        if isinstance(real, torch.Tensor) and _differ(real, fake):
+            came, told = _describe(real), _describe(fake)
+            return f"returns {came}, its fake kernel promises {told}"
+    return ""
+
+
 def _differ(real: torch.Tensor, fake: torch.Tensor) -> bool:
     if (real.dtype, real.device.type) != (fake.dtype, fake.device.type):
+        return True
+    if real.ndim != fake.ndim:
         return True
     # Strides say nothing where a dimension has one element at most.
     told = [dim for dim, size in enumerate(real.shape) if size > 1 and real.numel()]
     sizes = [
         (size, _known(promised))
-        for size, promised in zip(real.shape, fake.shape, strict=False)
+        for size, promised in zip(real.shape, fake.shape, strict=True)
     ]
     steps = [(real.stride(dim), _known(fake.stride(dim))) for dim in told]
-    return real.ndim != fake.ndim or any(
-        promised not in (found, None) for found, promised in [*sizes, *steps]
-    )
+    return any(promised not in (found, None) for found, promised in [*sizes, *steps])
 
 
 def _known(size: int | torch.SymInt) -> int | None:

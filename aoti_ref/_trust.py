@@ -12,6 +12,23 @@ if TYPE_CHECKING:
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
+_granted: set[str] = set()  # kernels, which packages name long after they were fetched
+
+
+def names(trust: str | Iterable[str]) -> tuple[str, ...]:
+    """Give the names that a caller trusts, also where they can be read only once."""
+    return (trust,) if isinstance(trust, str) else tuple(trust)
+
+
+def grant(repo_id: str) -> None:
+    """Remember that the caller trusts a kernel, in this process and those it forks."""
+    _granted.add(repo_id)
+
+
+def is_granted(repo_id: str) -> bool:
+    """Whether a caller has said in this process to trust a kernel."""
+    return repo_id in _granted
+
 
 def is_commit(revision: str | None) -> bool:
     """Whether a revision is a full commit hash, which no push can move.
@@ -37,9 +54,9 @@ def require(repo_id: str, revision: str | None, trust: str | Iterable[str]) -> s
         Untrusted: `trust` names neither the repository nor its publisher.
         UnpinnedRevision: It is no full commit hash.
     """
-    names = (trust,) if isinstance(trust, str) else tuple(trust)
-    if not {repo_id, repo_id.partition("/")[0]} & set(names):
-        raise Untrusted(repo_id, names)
+    trusted = names(trust)
+    if not {repo_id, repo_id.partition("/")[0]} & {*trusted}:
+        raise Untrusted(repo_id, trusted)
     if revision is None or not is_commit(revision):
         raise UnpinnedRevision(repo_id, revision)
     return revision

@@ -36,6 +36,7 @@ class Request(NamedTuple):
 
     method: str
     path: str
+    token: str
 
 
 class Served(NamedTuple):
@@ -126,7 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         path = unquote(urlsplit(self.path).path).strip("/")
-        self.hub.requests.append(Request(self.command, path))
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        self.hub.requests.append(Request(self.command, path, token))
         size = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(size)
         try:
@@ -149,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         if parts == ["repos", "create"]:
             self._create(json.loads(body))
             return
+        if len(parts) < len(("kind", "publisher", "name")):
+            raise Missing("EntryNotFound")
         kind, publisher, name, *rest = parts
         repo_id = f"{publisher}/{name}"
         repository = self._repository(kind, repo_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
@@ -65,6 +66,16 @@ def _silent_about(*names: str) -> Any:
 
 HUB_04_figures = mutant("HUB-04", publish=_silent_about("figures"))
 HUB_04_revision = mutant("HUB-04", publish=_silent_about("model_revision"))
+
+
+def _silent_about_libraries(repo_id: str, _revision: str) -> str:
+    files = huggingface_hub.hf_hub_download(repo_id, CARD)
+    lines = Path(files).read_text().splitlines()
+    kept = [line for line in lines if "diffusers" not in line]
+    return upload(repo_id, CARD, "\n".join(kept).encode())
+
+
+HUB_04_libraries = mutant("HUB-04", publish=then(_silent_about_libraries))
 
 
 def _with_weights(repo_id: str, _revision: str) -> str:
