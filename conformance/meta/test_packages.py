@@ -132,6 +132,21 @@ def test_folder_of_somebody_else_is_not_replaced(
     assert loaded.manifest == compiled.manifest
 
 
+@pytest.mark.parametrize(
+    "name", ["a\0b", ".", "root", "root/package.pt2/x", "x" * 300, "absent"]
+)
+def test_folder_without_a_file_that_it_lists_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "package.pt2").touch()
+    seal = _manifest.seal({"regions": None}, {name: b""}, "aoti_ref.folder/2")
+    (tmp_path / "aoti_ref.json").write_bytes(seal)
+
+    with pytest.raises(aoti_ref.BrokenPackage, match="member"):
+        aoti_ref.load(tmp_path)
+
+
 def test_folder_names_no_file_outside(archive: bytes, tmp_path: Path) -> None:
     aoti_ref.save_folder(aoti_ref.CompiledModel(archive), tmp_path / "package")
     (tmp_path / "outside").write_bytes(b"")
