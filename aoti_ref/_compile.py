@@ -117,6 +117,10 @@ def compile(  # used qualified, as re.compile is
     seconds for a block and minutes for a large model, and leaves torch's
     configuration and `options` as they were.
 
+    On a CPU, the same program, options, releases and machine give the same bytes. With
+    `keep_sources`, and on a GPU, where kernels are chosen by measuring, that is not
+    promised: the manifest's digests tell two builds apart.
+
     Args:
         program: From `export`, or from `torch.export.export`.
         options: Inductor's, such as `{"max_autotune": True}`.

@@ -62,6 +62,7 @@ class Described(NamedTuple):
         ops: The operators that are not torch's own, such as `mine::attention`.
         attention: The backends of attention that it calls; "default" among them where
             torch was to choose.
+        group: How the blocks are made that share it; None for a whole module's.
     """
 
     contract: Contract
@@ -73,6 +74,7 @@ class Described(NamedTuple):
     device: str
     ops: Sequence[str]
     attention: Sequence[str]
+    group: Mapping[str, str] | None = None
 
 
 def build(
@@ -102,6 +104,8 @@ def build(
             if file.name.endswith(_WRAPPER_SOURCE):
                 file.write_text("// The source was left out.\n", encoding="utf-8")
                 kept.append(file)
+    if not keep_sources:
+        kept = _private.renamed(kept)
     for file in kept:
         data = file.read_bytes()
         if _elf.is_library(data):
@@ -121,7 +125,7 @@ def build(
         "ties": [list(group) for group in graph.ties],
         "values": dict(graph.values),
         "places": dict(graph.places),
-        "group": None,
+        "group": dict(graph.group) if graph.group else None,
         "source": dict(source) if source else None,
         "kernels": [kernel.told() for kernel in kernels],
         "ops": sorted(graph.ops),
