@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 MOST_MEMBERS = 10_000
 MOST_BYTES = 4 << 30
+# What an archive may unpack to without being as large itself: nothing that is
+# compiled packs to a twentieth.
+_SMALL_BYTES = 64 << 20
+_MOST_RATIO = 20
 _LONGEST_NAME = 1024
 _LOCAL_BYTES, _END_BYTES = 30, 22
 _BEST_RATIO = 1032  # what deflate can do at most
@@ -43,7 +47,13 @@ _DAMAGE = (
 
 
 def write(members: Mapping[str, bytes], *, compress: bool = True) -> bytes:
-    """Make an archive, the same bytes for the same members."""
+    """Make an archive, the same bytes for the same members, that `read` reads."""
+    total = sum(map(len, members.values()))
+    made = _written(members, compress=compress)
+    return made if total <= _most(len(made)) else _written(members, compress=False)
+
+
+def _written(members: Mapping[str, bytes], *, compress: bool) -> bytes:
     buffer = io.BytesIO()
     kind = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -76,8 +86,8 @@ def read(
     Args:
         data: The bytes of the archive.
         origin: Where they came from, for messages.
-        gaps: Whether there may be bytes that belong to no member: torch aligns its
-            members with them.
+        gaps: Whether there may be bytes that belong to no member, and extra fields:
+            torch aligns its members with them.
         check: What looks at the sizes before anything is unpacked but what it asks
             for.
 
@@ -87,7 +97,7 @@ def read(
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
-            _refuse_strange(entries, origin)
+            _refuse_strange(entries, len(data), origin)
             if not gaps:
                 _refuse_gaps(data, entries, archive.start_dir, origin)
             if check is not None:
@@ -107,12 +117,17 @@ def _content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
     return found
 
 
-def _refuse_strange(entries: list[zipfile.ZipInfo], origin: str) -> None:
+def _most(size: int) -> int:
+    """Say to how many bytes an archive of `size` bytes may unpack."""
+    return min(MOST_BYTES, _SMALL_BYTES + _MOST_RATIO * size)
+
+
+def _refuse_strange(entries: list[zipfile.ZipInfo], size: int, origin: str) -> None:
     if len(entries) > MOST_MEMBERS:
         _refuse(origin, f"it has {len(entries)} members, and may have {MOST_MEMBERS}")
     total = sum(entry.file_size for entry in entries)
-    if total > MOST_BYTES:
-        _refuse(origin, f"it unpacks to {total} bytes, and may to {MOST_BYTES}")
+    if total > _most(size):
+        _refuse(origin, f"it unpacks to {total} bytes, and may to {_most(size)}")
     seen: set[str] = set()
     for entry in entries:
         # What a system that takes no difference of case would write to one file.
@@ -158,6 +173,8 @@ def _refuse_gaps(
         if entry.header_offset != at:
             _refuse(origin, f"there are bytes before {entry.filename} that nobody owns")
         name, extra = struct.unpack_from("<HH", data, at + _LOCAL_BYTES - 4)
+        if extra or entry.extra or entry.comment:
+            _refuse(origin, f"{entry.filename} has a comment or another extra field")
         at += _LOCAL_BYTES + name + extra + entry.compress_size
     end = len(data) - _END_BYTES
     (size,) = struct.unpack_from("<I", data, end + 12)

@@ -9,7 +9,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from aoti_ref import _attributes, _containers, _inductor
-from aoti_ref._errors import Fault, WeightMismatch
+from aoti_ref._errors import BrokenPackage, Fault, WeightMismatch
 from aoti_ref._hooks import Children
 from aoti_ref._weights import memory, resolve, share
 
@@ -58,7 +58,8 @@ def fitted(package: Package, module: nn.Module, *, offloaded: bool = False) -> F
     slots, tensors = resolve(module, direct, others, offloaded=offloaded)
     faults: list[Fault] = []
     held = tensors | {n: t for n, t in nested.items() if t is not None}
-    for group in package.ties:
+    for tied in package.ties:
+        group = [name for name in tied if name in held]  # literals are one's own
         if len({held[name].data_ptr() for name in group}) > 1:
             names = [package.places[n].spell() if n in nested else n for n in group]
             faults += (
@@ -190,6 +191,9 @@ def _runner(
     """Make a runner whose constants are what `read` says."""
     runner = package.runner(device)
     names = runner.get_constant_names_to_original_fqns()
+    if unknown := sorted(set(names.values()) - read.keys()):
+        reason = f"its library has the constant {unknown[0]}, its manifest has not"
+        raise BrokenPackage(package.origin, reason)
     constants = {name: _inductor.borrow(read[fqn]) for name, fqn in names.items()}
     runner.update_constant_buffer(constants, False, True, True)
     return runner

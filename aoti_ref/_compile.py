@@ -14,9 +14,10 @@ from torch.export.graph_signature import InputKind
 from aoti_ref import _attention, _form, _fused, _inductor, _kernels, _package
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
-from aoti_ref._files import Folder, write_whole
+from aoti_ref._files import Folder
 from aoti_ref._peak import Peak, told
 from aoti_ref._program import describe_program
+from aoti_ref._saving import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,6 +116,10 @@ def compile(  # used qualified, as re.compile is
     No weight travels with the result: `apply` binds a module's own. It costs
     seconds for a block and minutes for a large model, and leaves torch's
     configuration and `options` as they were.
+
+    On a CPU, the same program, options, releases and machine give the same bytes. With
+    `keep_sources`, and on a GPU, where kernels are chosen by measuring, that is not
+    promised: the manifest's digests tell two builds apart.
 
     Args:
         program: From `export`, or from `torch.export.export`.

@@ -14,7 +14,7 @@ import torch
 from aoti_ref import _inductor
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from types import CodeType
 
     from torch.export import ExportedProgram
@@ -64,6 +64,14 @@ def held(text: str, sizes: Mapping[str, int]) -> bool:
 def symbols(text: str) -> set[str]:
     """Name the symbols that a condition speaks of."""
     return {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+
+
+def is_one(text: str, known: Collection[str]) -> bool:
+    """Whether `text` is a condition between symbols that are all `known`."""
+    try:
+        return _parse(text) is not None and symbols(text) <= set(known)
+    except (ValueError, RecursionError, MemoryError):  # of Python's own parser
+        return False
 
 
 def spell(text: str, names: Mapping[str, str]) -> str:

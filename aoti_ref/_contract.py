@@ -19,6 +19,7 @@ MODULE = "aoti_ref.module"  # the class that was exported
 FIXED = "aoti_ref.fixed"  # arguments that torch.export cannot take, by name
 VALUES = "aoti_ref.values"  # plain values that its code read from the module
 FORM = "aoti_ref.form"  # how many arguments the call gave by place, which by name
+GROUP = "aoti_ref.group"  # how the blocks are made that share the graph
 PLACES = "aoti_ref.places"  # where literals hang in containers of the module
 
 # Numbers that the graph computes; "bool" alone would be a dtype.

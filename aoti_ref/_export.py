@@ -19,6 +19,7 @@ from aoti_ref._contract import DIMS, FIXED, FORM, MODULE, PLACES, VALUES, EnumMe
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
 from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
 from aoti_ref._hooks import inner_method
+from aoti_ref._locks import Lock
 from aoti_ref._operators import broken_promises
 from aoti_ref._weights import LITERAL
 
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from aoti_ref._call import Call
+
+# What an export changes in torch for its time, two at once would not put back.
+_one_at_a_time = Lock()
 
 
 def export(
@@ -120,7 +124,13 @@ def trace(
         else nullcontext()
     )
     try:
-        with torch.no_grad(), _inductor.distinct_sizes(), _caches_kept(), bare:
+        with (
+            _one_at_a_time,
+            torch.no_grad(),
+            _inductor.distinct_sizes(),
+            _caches_kept(),
+            bare,
+        ):
             with _attributes.reads(module) as values, _attention.noted():
                 program = torch.export.export(
                     module,

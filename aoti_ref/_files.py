@@ -54,9 +54,8 @@ class Folder:
             _sweeper = self.owner
             sweep_dead()
         root = _root()
-        name = f"{_PREFIX}-{_mark()}-{self.owner}-{_started(self.owner) or 0}-"
         try:
-            self.path = Path(tempfile.mkdtemp(prefix=name, dir=root))
+            self.path = Path(tempfile.mkdtemp(prefix=named(), dir=root))
         except OSError as error:
             raise UnusableFolder(root, _reason(error)) from error
         self.remove = weakref.finalize(self, _remove, self.path, self.owner)
@@ -91,28 +90,42 @@ def sweep_dead() -> None:
     It runs when a process makes its first folder and when one ends. Whoever has
     waited for a child that was killed may call it at once.
     """
+    for path in of_the_dead(_root()):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+# Children that end by themselves may leave theirs too: those of multiprocessing call
+# os._exit. Their parent's end is soon enough.
+atexit.register(sweep_dead)
+
+
+def named(before: str = "") -> str:
+    """Begin the name of a folder that is this process's, after `before`."""
+    owner = os.getpid()
+    return f"{before}{_PREFIX}-{_mark()}-{owner}-{_started(owner) or 0}-"
+
+
+def of_the_dead(root: str, before: str = "") -> list[Path]:
+    """List the folders in `root` that `named` names, and whose owner is dead."""
     mark = _mark()
     try:
-        entries = list(os.scandir(_root()))
+        entries = list(os.scandir(root))
     except OSError:
-        return
+        return []
+    dead: list[Path] = []
     for entry in entries:
-        found = _NAME.fullmatch(entry.name)
-        if not found or found[1] != mark:
+        found = _NAME.fullmatch(entry.name.removeprefix(before))
+        if not found or not entry.name.startswith(before) or found[1] != mark:
             continue
         try:
             is_ours = entry.is_dir(follow_symlinks=False) and (
                 entry.stat(follow_symlinks=False).st_uid == os.geteuid()
             )
             if is_ours and _started(int(found[2])) != found[3]:
-                shutil.rmtree(entry.path, ignore_errors=True)
+                dead.append(Path(entry.path))
         except OSError:  # another process was quicker, or who knows
             continue
-
-
-# Children that end by themselves may leave theirs too: those of multiprocessing call
-# os._exit. Their parent's end is soon enough.
-atexit.register(sweep_dead)
+    return dead
 
 
 def _root() -> str:
@@ -151,42 +164,3 @@ def _started(pid: int) -> str | None:
         return None
     fields = text.rpartition(")")[2].split()
     return None if fields[0] in "ZX" and threads == 1 else fields[19]
-
-
-def write_folder(path: Path, files: Mapping[str, bytes], mark: str) -> None:
-    """Write a folder of files, whole or not at all, in the place of one like it.
-
-    Args:
-        path: Where. An empty folder there is replaced, and one that has `mark`.
-        files: By their paths below it.
-        mark: The file by which a folder is known that may be replaced.
-
-    Raises:
-        FileExistsError: There is something else.
-    """
-    there = path.exists() and (not path.is_dir() or any(path.iterdir()))
-    if there and not (path / mark).is_file():
-        message = f"{path} is there, and has no {mark}: it is not replaced"
-        raise FileExistsError(message)
-    with tempfile.TemporaryDirectory(dir=path.absolute().parent) as beside:
-        made = Path(beside) / "made"
-        for name, data in files.items():
-            (made / name).parent.mkdir(parents=True, exist_ok=True)
-            (made / name).write_bytes(data)
-        if there:  # nothing exchanges two folders in one step
-            path.rename(Path(beside) / "before")
-        made.replace(path)
-
-
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
-    target = Path(path)
-    with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(target)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from aoti_ref import _manifest, _regions, _variants
 from aoti_ref._compile import CompiledModel
 from aoti_ref._errors import BrokenPackage
-from aoti_ref._files import write_folder
+from aoti_ref._saving import write_folder
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +43,8 @@ def save_folder(
 
     Args:
         compiled: From `compile`, `compile_variants`, `compile_regions` or `load`.
-        path: The folder. An empty one there is replaced, and one of this kind.
+        path: The folder. An empty one there is replaced, and one of this kind that
+            nobody has put anything else into.
 
     Raises:
         FileExistsError: There is something else.
@@ -120,3 +121,8 @@ def _file(folder: Path, name: str) -> bytes:
         return (folder / path).read_bytes()
     except FileNotFoundError as error:
         raise BrokenPackage(str(folder), f"member {name} is missing") from error
+    except PermissionError:  # which is no fault of the package's
+        raise
+    except (OSError, ValueError) as error:  # a folder, or no name for a file
+        reason = f"member {name!r} cannot be read ({error})"
+        raise BrokenPackage(str(folder), reason) from error

@@ -44,7 +44,7 @@ class Graph:
         self._layout = layout
         contract = package.contract
         self.check = Checker(contract, signature, name)
-        self._result = _tree.load_result(contract.result)
+        self._result = package.result()
         self._bare = self._result.is_leaf()
         # Unflattening takes pytree microseconds, and most results are a tuple.
         self._plain_tuple = self._result.type is tuple and all(

@@ -24,11 +24,12 @@ from aoti_ref._blocks import find
 from aoti_ref._compile import CompiledModel
 from aoti_ref._elf import clear_executable_stack
 from aoti_ref._errors import BrokenPackage
-from aoti_ref._files import Folder, write_folder
+from aoti_ref._files import Folder
 from aoti_ref._folder import PACKAGE
 from aoti_ref._package_errors import NotInterchangeable
 from aoti_ref._program import describe_program
 from aoti_ref._regions import CompiledRegions, Region
+from aoti_ref._saving import write_folder
 
 if TYPE_CHECKING:
     import os
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _GRAPH = "/data/aotinductor/model/"
+_MARK = "aoti_ref.blocks.json"  # in a folder of blocks: which files are of it
+_BLOCKS = "aoti_ref.blocks/1"
 
 
 def save_blocks(
@@ -53,7 +56,8 @@ def save_blocks(
 
     Args:
         compiled: From `compile_regions`.
-        path: A folder that is not there, is empty, or was written like this.
+        path: A folder that is not there, is empty, or was written like this, which
+            `aoti_ref.blocks.json` in it says. It is replaced.
         variant: What is appended to each name, as in `FluxTransformerBlock.fp8`.
 
     Raises:
@@ -72,8 +76,9 @@ def save_blocks(
         reason = f"{', '.join(compiled.eager)} would get a graph, and are left eager"
         raise NotInterchangeable(compiled.module, reason)
     config = json.dumps({"kernels": None}).encode()
-    mark = f"config.{variant}.json" if variant else "config.json"
-    write_folder(Path(path), {**files, mark: config}, mark)
+    files[f"config.{variant}.json" if variant else "config.json"] = config
+    mark = _manifest.seal({}, files, _BLOCKS)
+    write_folder(Path(path), {**files, _MARK: mark}, _MARK)
 
 
 def adopt(path: str | os.PathLike[str], program: ExportedProgram) -> CompiledModel:

@@ -7,11 +7,8 @@ the manifest to this machine.
 
 from __future__ import annotations
 
-import base64
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import torch
 
 from aoti_ref import (
     _archive,
@@ -20,11 +17,14 @@ from aoti_ref import (
     _host,
     _inductor,
     _library,
+    _literals,
     _manifest,
     _private,
+    _sound,
+    _tree,
     _written,
 )
-from aoti_ref._errors import BrokenPackage
+from aoti_ref._errors import BrokenPackage, Fault
 from aoti_ref._kernels import Kernel
 from aoti_ref._package_errors import WrongHost
 from aoti_ref._weights import Constant
@@ -32,6 +32,9 @@ from aoti_ref._weights import Constant
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    import torch
+    from torch.utils._pytree import TreeSpec
 
     from aoti_ref._contract import Contract
 
@@ -41,6 +44,8 @@ _LITERALS = "extra/aoti_ref/literals/"
 _WRAPPER = ".wrapper.so"
 _WRAPPER_SOURCE = ".wrapper.cpp"
 _SOURCES = (".cpp", ".h", ".py")
+# What is raised for a field that is not what it should be.
+_STRANGE = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class Described(NamedTuple):
@@ -57,6 +62,7 @@ class Described(NamedTuple):
         ops: The operators that are not torch's own, such as `mine::attention`.
         attention: The backends of attention that it calls; "default" among them where
             torch was to choose.
+        group: How the blocks are made that share it; None for a whole module's.
     """
 
     contract: Contract
@@ -68,6 +74,7 @@ class Described(NamedTuple):
     device: str
     ops: Sequence[str]
     attention: Sequence[str]
+    group: Mapping[str, str] | None = None
 
 
 def build(
@@ -97,12 +104,14 @@ def build(
             if file.name.endswith(_WRAPPER_SOURCE):
                 file.write_text("// The source was left out.\n", encoding="utf-8")
                 kept.append(file)
+    if not keep_sources:
+        kept = _private.renamed(kept)
     for file in kept:
         data = file.read_bytes()
         if _elf.is_library(data):
             data = _elf.stripped(data)
         file.write_bytes(_private.blotted(data, private))
-    texts = {_LITERALS + name: _text(t) for name, t in graph.literals.items()}
+    texts = {_LITERALS + name: _literals.dump(t) for name, t in graph.literals.items()}
     extra = {name.partition("/")[2]: text for name, text in texts.items()}
     members = _below(_archive.read(_inductor.pack(kept, extra), "package", gaps=True))
     number = int(_manifest.sha256(b"".join(members.values())), 16)
@@ -116,7 +125,7 @@ def build(
         "ties": [list(group) for group in graph.ties],
         "values": dict(graph.values),
         "places": dict(graph.places),
-        "group": None,
+        "group": dict(graph.group) if graph.group else None,
         "source": dict(source) if source else None,
         "kernels": [kernel.told() for kernel in kernels],
         "ops": sorted(graph.ops),
@@ -164,13 +173,14 @@ class Package:
             if faults:
                 raise WrongHost(origin, tuple(faults))
             self._read(manifest, members)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (*_STRANGE, RuntimeError) as error:  # which torch raises for a literal
             reason = f"its manifest is not as {_manifest.FORMAT} has it"
             detail = f"{type(error).__name__}: {error}"
             raise BrokenPackage(origin, f"{reason} ({detail})") from error
         self._digest = _manifest.sha256(archive)
 
     def _read(self, manifest: Mapping[str, Any], members: Mapping[str, bytes]) -> None:
+        _sound.check_lists(manifest)
         self.contract = _written.decode(manifest["contract"])
         self.device: str = manifest["device"]
         self.constants = [
@@ -183,6 +193,9 @@ class Package:
             )
             for said in manifest["constants"]
         ]
+        for constant in self.constants:
+            _sound.check_constant(constant)
+        _sound.check_contract(self.contract, self.constants)
         self.ties: list[list[str]] = manifest["ties"]
         self.values: dict[str, Any] = manifest["values"]
         self.ops: list[str] = manifest["ops"]
@@ -193,7 +206,7 @@ class Package:
             for name, (child, steps, whole) in manifest["places"].items()
         }
         self.literals = {
-            c.name: _tensor(members[_LITERALS + c.name], c)
+            c.name: _literals.read(members[_LITERALS + c.name], c)
             for c in self.constants
             if c.literal
         }
@@ -206,6 +219,27 @@ class Package:
             if _elf.is_library(data) and _elf.wants_executable_stack(data):
                 message = f"{name} asks for an executable stack"
                 raise ValueError(message)
+
+    def result(self) -> TreeSpec:
+        """Give the structure of the result, and import the libraries of its classes.
+
+        Raises:
+            WrongHost: One of them is not installed here.
+            BrokenPackage: It is no structure, or one of another number of outputs.
+        """
+        try:
+            found = _tree.load_result(self.contract.result)
+        except ImportError as error:
+            wanted = error.name or str(error)
+            fault = Fault("library", wanted, "a class of the result is from it")
+            raise WrongHost(self.origin, (fault,)) from error
+        except (*_STRANGE, RuntimeError, AssertionError) as error:
+            reason = f"its result cannot be read ({type(error).__name__}: {error})"
+            raise BrokenPackage(self.origin, reason) from error
+        if found.num_leaves != len(self.contract.outputs):
+            reason = f"its result has {found.num_leaves} leaves"
+            raise BrokenPackage(self.origin, reason)
+        return found
 
     def runner(self, device: torch.device) -> _inductor.Runner:
         """Make a runner of the graph, which is unpacked once per process at most.
@@ -254,18 +288,3 @@ def _graph_files(members: Mapping[str, bytes]) -> dict[str, bytes]:
         message = f"{nested[0]} is in a folder of the graph's"
         raise ValueError(message)
     return found
-
-
-def _text(tensor: torch.Tensor) -> str:
-    """Write a tensor's bytes as base64: torch's archive keeps texts beside a graph."""
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-    return base64.b64encode(bytes(raw.tolist())).decode()
-
-
-def _tensor(text: bytes, constant: Constant) -> torch.Tensor:
-    dtype: torch.dtype = getattr(torch, constant.dtype)
-    data = bytearray(base64.b64decode(text))
-    made = torch.empty_strided(constant.shape, constant.stride, dtype=dtype)
-    if data:
-        made.copy_(torch.frombuffer(data, dtype=dtype).reshape(constant.shape))
-    return made

@@ -1,4 +1,7 @@
-"""What a package shall not tell of the machine that made it: its folders."""
+"""What a package shall not tell of the machine that made it: its folders.
+
+Nor may a name follow from them.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from aoti_ref import _inductor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_LIBRARY, _KERNELS = ".wrapper.so", ".kernel_metadata.json"
 _SHORTEST = 4  # "/tmp": the shortest folder that is worth hiding
 
 
@@ -53,3 +57,19 @@ def public(value: Any) -> Any:
         return value
     text = value if isinstance(value, str) else repr(value)
     return "<a path>" if "/" in text else text
+
+
+def renamed(files: Sequence[Path]) -> list[Path]:
+    """Name what Inductor says of its kernels after the library that they are in.
+
+    It names that by a hash of what is compiled and of the folder, so that it would be
+    another name at each compile. Who loads a graph does not look for it.
+    """
+    libraries = [file.name for file in files if file.name.endswith(_LIBRARY)]
+    told = [file for file in files if file.name.endswith(_KERNELS)]
+    if len(libraries) != 1 or len(told) != 1:
+        return list(files)
+    name = libraries[0].removesuffix(_LIBRARY) + _KERNELS
+    return [
+        file.rename(file.with_name(name)) if file in told else file for file in files
+    ]

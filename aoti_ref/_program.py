@@ -48,6 +48,7 @@ def describe_program(
         device,
         custom_operators(program),
         _attention.backends(program),
+        meta.get(_contract.GROUP),
     )
     return program, described, tensors
 

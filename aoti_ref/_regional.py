@@ -8,7 +8,7 @@ from aoti_ref import _attention, _attributes, _blocks, _forms, _traits
 from aoti_ref._at_once import at_once
 from aoti_ref._binding import fitted
 from aoti_ref._compile import compile as compile_program
-from aoti_ref._contract import VALUES
+from aoti_ref._contract import GROUP, VALUES
 from aoti_ref._errors import (
     AotiError,
     ConflictingOption,
@@ -255,6 +255,7 @@ def _exported(
         else:
             read = program.graph_module.meta[VALUES]
             same = [s for s in sites if not _attributes.places(s.block, read)[1]]
+            program.graph_module.meta[GROUP] = _traits.group(first.block)
             groups.append(_Group(same, program))
         taken = {site.name for site in same}
         sites = [site for site in sites if site.name not in taken]

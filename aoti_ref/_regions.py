@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aoti_ref import _attention, _blocks, _bundle, _traits, _variants
 from aoti_ref._compile import CompiledModel, Part
 from aoti_ref._errors import FailedBlocks, Fault
-from aoti_ref._files import write_whole
+from aoti_ref._saving import write_whole
 
 if TYPE_CHECKING:
     import os

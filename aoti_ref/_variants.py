@@ -20,8 +20,8 @@ from aoti_ref._errors import (
     UnusableFolder,
 )
 from aoti_ref._export import export
-from aoti_ref._files import write_whole
 from aoti_ref._progress import shown
+from aoti_ref._saving import write_whole
 from aoti_ref._variant_errors import DeadVariant, FailedVariants
 
 if TYPE_CHECKING:

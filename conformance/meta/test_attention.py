@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Barrier, BrokenBarrierError
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import aoti_ref
 from aoti_ref import _attention, _card, _fused, _inductor
@@ -96,6 +100,37 @@ def test_a_branch_that_attends_keeps_the_choice() -> None:
         return operators(aoti_ref.export(module, call, attention="flash"))
 
     assert answer(export) == {FLASH}
+
+
+def test_a_selection_that_contains_the_choice_does_not_contradict_it() -> None:
+    def export() -> Any:
+        module, call = attention.seeded(attention.Attending), given()
+        with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
+            program = aoti_ref.export(module, call, attention="flash")
+        return operators(program)
+
+    assert answer(export) == {FLASH}
+
+
+def test_exports_of_two_threads_leave_torch_as_it_was() -> None:
+    def export() -> Any:
+        create, inside = torch.fx.Graph.create_node, Barrier(2)
+        met: list[int] = []
+
+        class Meeting(attention.Unattending):
+            """Waits while it is exported for another that is: there is none."""
+
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                with suppress(BrokenBarrierError):
+                    met.append(inside.wait(0.5))
+                return super().forward(x)
+
+        modules = [attention.seeded(Meeting) for _ in range(2)]
+        with ThreadPoolExecutor(2) as pool:
+            made = list(pool.map(lambda m: aoti_ref.export(m, given()), modules))
+        return len(made), met, torch.fx.Graph.create_node is create
+
+    assert answer(export) == (2, [], True)
 
 
 def test_a_backend_for_some_sizes_only_is_refused() -> None:

@@ -108,6 +108,26 @@ def test_regions_with_variants_are_read_back(
         aoti_ref.save_blocks(regions, tmp_path / "blocks")
 
 
+def test_blocks_replace_no_model(
+    several: aoti_ref.CompiledVariants, tmp_path: Path
+) -> None:
+    made = {"(class)": "models.Mixed"}
+    region = _regions.Region(("a",), several.models[0], made)
+    compiled = aoti_ref.CompiledRegions("Net", None, (region,), {})
+    model = tmp_path / "transformer"
+    model.mkdir()
+    (model / "config.json").write_text("theirs")
+
+    for variant in (None, "fp8"):
+        with pytest.raises(FileExistsError, match="transformer"):
+            aoti_ref.save_blocks(compiled, model, variant=variant)
+    for _ in range(2):
+        aoti_ref.save_blocks(compiled, tmp_path / "blocks")
+
+    assert [path.read_text() for path in model.iterdir()] == ["theirs"]
+    assert (tmp_path / "blocks" / "Mixed" / "package.pt2").is_file()
+
+
 def test_every_level_is_held_to_its_manifest(
     regions: aoti_ref.CompiledRegions, several: aoti_ref.CompiledVariants
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ import jsonschema
 import pytest
 
 import aoti_ref
-from aoti_ref import _archive, _elf, _kernels, _manifest, _package, _program
+from aoti_ref import _archive, _elf, _kernels, _literals, _manifest, _package, _program
+from aoti_ref._weights import Constant
 from conformance import isolated
 from conformance.adapters import reference
 from conformance.cache import PackageCache
@@ -82,6 +85,118 @@ def test_field_that_is_none_is_named(
         aoti_ref.CompiledModel(sealed(archive, **changes))
 
 
+def _told(manifest: dict[str, Any], way: str, value: Any) -> dict[str, Any]:
+    """Change what is at the end of a way of keys and numbers; give what changed."""
+    first, *steps = way.split(".")
+    fields: dict[str, Any] = copy.deepcopy({first: manifest[first]})
+    found: Any = fields
+    *before, last = [first, *(int(k) if k.isdecimal() else k for k in steps)]
+    for step in before:
+        found = found[step]
+    found[last] = value
+    return fields
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        ("contract.writes", ["nowhere"]),
+        ("contract.writes", [["a"]]),
+        ("contract.arguments.scale", ["list"]),
+        ("contract.arguments.scale", ["dict", ["*"]]),
+        ("contract.arguments", {"hidden_states": "*"}),
+        ("contract.arguments", None),
+        ("contract.leaves", ["x", "y"]),
+        ("contract.leaves.0.device", "x/../y"),
+        ("contract.leaves.0.dtype", "load"),
+        ("contract.leaves.0.order", [0, 0, 1]),
+        ("contract.leaves.0.sizes", [2, 8, ["s0", 1, 0]]),
+        ("contract.leaves.0.sizes", [2, 8, None]),
+        ("contract.symbols", {"s0": [None, 1, 2]}),
+        ("contract.conditions", ["s7 > 2"]),
+        ("contract.conditions", ["print()"]),
+        ("contract.outputs", ["load"]),
+        ("contract.result", None),
+        ("contract.mutates_inputs", "no"),
+        ("contract.module", 3),
+        ("constants.0.name", ["a"]),
+        ("constants.0.stride", ["a"]),
+        ("constants.0.stride", []),
+        ("constants.0.shape", [-1]),
+        ("constants.0.shape", [2**70]),
+        ("constants.0.dtype", None),
+        ("constants.0.device", 0),
+        ("constants.0.literal", 1),
+        ("places.nowhere", ["", [["key", "a"]], ""]),
+        ("places.blocks", ["", [], ""]),
+        ("needs.cpu", [1]),
+        ("needs.libraries", {"GLIBC": 2}),
+    ],
+)
+def test_field_that_is_sealed_anew_is_refused_at_load(
+    archive: bytes, way: str, value: Any
+) -> None:
+    manifest = aoti_ref.read_manifest(archive)
+
+    with pytest.raises(aoti_ref.BrokenPackage):
+        aoti_ref.CompiledModel(sealed(archive, **_told(manifest, way, value)))
+
+
+@pytest.mark.parametrize("field", ["attention", "ops", "ties", "kernels"])
+def test_list_of_something_else_is_refused_at_load(archive: bytes, field: str) -> None:
+    with pytest.raises(aoti_ref.BrokenPackage, match="manifest"):
+        aoti_ref.CompiledModel(sealed(archive, **_told({field: []}, field, [3])))
+
+
+@pytest.mark.parametrize(
+    ("shape", "stride"), [([5], [1]), ([2], [1 << 40]), ([2, 2], [2, 1])]
+)
+def test_literal_of_other_bytes_is_refused(shape: list[int], stride: list[int]) -> None:
+    constant = Constant("a", "float32", tuple(shape), tuple(stride), "cpu", True)
+    text = base64.b64encode(bytes(8))
+
+    with pytest.raises(ValueError, match="8 bytes"):
+        _literals.read(text, constant)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "word"),
+    [
+        ({"imports": ["no_such.library"]}, aoti_ref.WrongHost, "no_such"),
+        ({"spec": "[]"}, aoti_ref.BrokenPackage, "result"),
+        ({"spec": None}, aoti_ref.BrokenPackage, "result"),
+        ({"imports": 3}, aoti_ref.BrokenPackage, "result"),
+    ],
+    ids=["library", "empty", "none", "imports"],
+)
+def test_result_that_cannot_be_made_is_refused_by_apply(
+    archive: bytes, change: dict[str, Any], error: type[Exception], word: str
+) -> None:
+    manifest = aoti_ref.read_manifest(archive)
+    said = json.loads(manifest["contract"]["result"]) | change
+    told = _told(manifest, "contract.result", json.dumps(said))
+    model = aoti_ref.CompiledModel(sealed(archive, **told))
+
+    with pytest.raises(error, match=word):
+        aoti_ref.apply(model, blocks.seeded(blocks.Stack))
+
+
+def test_constant_that_only_the_library_has_is_refused(archive: bytes) -> None:
+    kept = aoti_ref.read_manifest(archive)["constants"][1:]
+
+    def call() -> str:
+        model = aoti_ref.CompiledModel(sealed(archive, constants=kept))
+        module = blocks.seeded(blocks.Stack)
+        aoti_ref.apply(model, module)
+        with pytest.raises(aoti_ref.BrokenPackage) as refusal:
+            module(**blocks.call().kwargs)
+        return str(refusal.value)
+
+    ending = isolated.run_forked(call, deadline_s=60)
+    assert ending.kind == "answer", ending.text
+    assert "its library has the constant" in ending.answer
+
+
 def test_sources_are_kept_on_request(archive: bytes, tmp_path: Path) -> None:
     call = aoti_ref.Call((), blocks.call().kwargs)
     _, described, _ = _program.describe_program(
@@ -130,6 +245,21 @@ def test_folder_of_somebody_else_is_not_replaced(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "package"]
     loaded: Any = aoti_ref.load(tmp_path / "package")
     assert loaded.manifest == compiled.manifest
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b", ".", "root", "root/package.pt2/x", "x" * 300, "absent"]
+)
+def test_folder_without_a_file_that_it_lists_is_refused(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "package.pt2").touch()
+    seal = _manifest.seal({"regions": None}, {name: b""}, "aoti_ref.folder/2")
+    (tmp_path / "aoti_ref.json").write_bytes(seal)
+
+    with pytest.raises(aoti_ref.BrokenPackage, match="member"):
+        aoti_ref.load(tmp_path)
 
 
 def test_folder_names_no_file_outside(archive: bytes, tmp_path: Path) -> None:
