@@ -158,6 +158,13 @@ class Packages(Adapter, Protocol):
         """Read back what `save` wrote, as something that `apply` takes."""
 
 
+class Reseals(Packages, Protocol):
+    """What an adapter with packages may have; the fuzz of packages uses it."""
+
+    def reseal(self, folder: Path) -> None:
+        """Make the digests of a saved package right again, after it was changed."""
+
+
 class Labels(Packages, Protocol):
     """Capability `labels`."""
 

@@ -1,7 +1,9 @@
 """The fuzz of packages: a good one, damaged, each answered rightly or refused.
 
-Names that climb, absolute names and links are left to the clauses of chapter SEC,
-which keep such archives from whatever unpacks them.
+One kind edits a fact and has the adapter make all digests right again, where it has
+`reseal`: what is behind the digests has to hold by itself. Names that climb, absolute
+names and links are left to the clauses of chapter SEC, which keep such archives from
+whatever unpacks them.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from conformance.fuzz_results import (
     Finding,
 )
 from conformance.models import blocks
-from conformance.mutations import KINDS
+from conformance.mutations import KINDS, RESEALED
 from conformance.workbench import attempt, is_refusal
 
 if TYPE_CHECKING:
@@ -112,6 +114,8 @@ class Campaign:
             file = max(archives.find(folder), key=lambda path: path.stat().st_size)
             draw = random.Random(f"{case.kind} {case.seed}")  # noqa: S311
             file.write_bytes(KINDS[case.kind](file.read_bytes(), draw))
+            if case.kind == RESEALED and hasattr(self.adapter, "reseal"):
+                self.adapter.reseal(folder)
             ending = isolated.run_forked(
                 lambda: self._outcome(folder, temporary, wanted), deadline_s=_CASE_S
             )

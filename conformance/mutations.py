@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Mutation = Callable[[bytes, random.Random], bytes]
     Change = Callable[[list[Entry], random.Random], list[Entry]]
 
+RESEALED = "facts edited and resealed"  # by the adapter, where it can
 _MOST_BITS = 8
 _MOST_BYTES = 4096
 _NAMES = ("data/weights/weight_0", "extra/notes.txt", "data/aotinductor/model/a.so")
@@ -130,6 +131,34 @@ def _edited(members: list[Entry], draw: random.Random) -> list[Entry]:
     return _with(members, at, data=json.dumps(document).encode())
 
 
+def _one_fact(members: list[Entry], draw: random.Random) -> list[Entry]:
+    """Drop one fact of the largest member that is JSON, or give another value or kind.
+
+    A fact is drawn by its place: each field of each object is as likely as any other.
+    """
+    at, member = max(
+        ((i, m) for i, m in enumerate(members) if _json(m.data) is not None),
+        key=lambda found: len(found[1].data),
+    )
+    document = _json(member.data)
+    places = [
+        (holder, key)
+        for holder in _holders(document)
+        for key in (list(holder) if isinstance(holder, dict) else range(len(holder)))
+    ]
+    holder, key = draw.choice(places)
+    way = draw.choice(["drop", "value", "kind"])
+    if way == "drop":
+        del holder[key]
+    elif way == "value":
+        holder[key] = _other(holder[key], draw)
+    else:
+        kinds = [None, True, 0, -1, 0.5, "", "x", [], [0], {}, {"x": 0}]
+        other = [kind for kind in kinds if type(kind) is not type(holder[key])]
+        holder[key] = draw.choice(other)
+    return _with(members, at, data=json.dumps(document).encode())
+
+
 def _json(data: bytes) -> Any:
     try:
         found = json.loads(data)
@@ -183,4 +212,5 @@ KINDS: Mapping[str, Mutation] = {
     "members shuffled": _in_members(_shuffled),
     "members stored": _in_members(_stored),
     "facts edited": _in_members(_edited),
+    RESEALED: _in_members(_one_fact),
 }

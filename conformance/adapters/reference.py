@@ -132,18 +132,34 @@ def relabel(
     newer_format: bool = False,
     ops: Sequence[str] = (),
 ) -> None:
+    fields, members = _taken_apart(folder)
+    fields["format"] += "99" if newer_format else ""
+    fields["ops"] += ops
+    fields["needs"]["compute_capability"] = compute_capability
+    _put_together(folder, fields, members)
+
+
+def reseal(folder: Path) -> None:
+    _put_together(folder, *_taken_apart(folder))
+
+
+def _taken_apart(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Read the fields of a manifest, and the other members."""
     path = folder / _FILE
     members = {
         name.partition("/")[2]: data
         for name, data in _archive.read(path.read_bytes(), str(path)).items()
     }
-    fields = json.loads(members.pop(_manifest.NAME))
-    form = f"{fields.pop('format')}{'99' if newer_format else ''}"
-    fields["ops"] += ops
-    fields["needs"]["compute_capability"] = compute_capability
+    return json.loads(members.pop(_manifest.NAME)), members
+
+
+def _put_together(
+    folder: Path, fields: dict[str, Any], members: dict[str, bytes]
+) -> None:
+    form = fields.pop("format", _manifest.FORMAT)
     sealed = {_manifest.NAME: _manifest.seal(fields, members, form), **members}
     named = {f"archive/{name}": data for name, data in sealed.items()}
-    path.write_bytes(_archive.write(named))
+    (folder / _FILE).write_bytes(_archive.write(named))
 
 
 @_refusals()

@@ -7,8 +7,9 @@ import ctypes
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from conformance.adapter import load
 from conformance.clauses._regions import assert_blocks_agree, compiled_twofold
 from conformance.models import blocks, regions
 from conformance.spec import blocked
@@ -78,6 +79,11 @@ def fetched(impl: Hubs, seed: int, **said: Any) -> nn.Module:
     module = blocks.seeded(blocks.Stack, seed)
     impl.apply(impl.fetch(REPOSITORY, **options), module)
     return module
+
+
+def fetch_in_passing(adapter: str, revision: str) -> None:
+    """Fetch in a fresh Python, whose client reads its variables anew."""
+    cast("Hubs", load(adapter)).fetch(REPOSITORY, revision=revision, trust=TRUST)
 
 
 def assert_right(module: nn.Module, seed: int) -> None:

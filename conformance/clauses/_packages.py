@@ -6,13 +6,10 @@ tries of a test are in one child: whatever ends it ends the test.
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import json
 import os
 import shutil
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -25,6 +22,7 @@ from conformance.workbench import attempt, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from conformance.adapter import Packages
     from conformance.archives import Entry
@@ -232,33 +230,3 @@ def _other(value: Any) -> Any:
     if isinstance(value, (int, float)):
         return value + 1
     return "other" if value is None else f"{value}x"
-
-
-def alone(adapter: str, folder: str, seed: int) -> Any:
-    """Load and call where nothing can be imported but torch and the implementation."""
-    import sys
-    from importlib.abc import MetaPathFinder
-    from typing import cast
-
-    from conformance.adapter import load
-
-    torch.set_num_threads(1)
-    with contextlib.suppress(ImportError):
-        importlib.import_module("setuptools")  # it exchanges distutils as it comes
-    impl = cast("Packages", load(adapter))
-    # torch's requirements, and theirs.
-    torchs = "torch functorch torchgen filelock typing_extensions setuptools sympy"
-    theirs = "mpmath networkx jinja2 markupsafe fsspec _distutils_hack pkg_resources"
-    known = {*torchs.split(), *theirs.split(), "conformance", *impl.info.packages}
-
-    class Fence(MetaPathFinder):
-        def find_spec(self, name: str, *_others: Any) -> None:
-            root = name.partition(".")[0]
-            if root not in known | sys.stdlib_module_names:
-                message = f"No module named {name!r}: it is fenced off"
-                raise ModuleNotFoundError(message, name=name)
-
-    sys.meta_path.insert(0, Fence())
-    module = blocks.seeded(blocks.Stack, seed)
-    impl.apply(impl.load(Path(folder)), module)
-    return called(module)

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from conformance import isolated
-from conformance.adapter import Packages, load
+from conformance.adapter import Call, Packages, load
 from conformance.clauses._threads import assert_near
 from conformance.models import blocks
+from conformance.models.compiling import Layer, rows
 from conformance.spec import blocked
 from conformance.workbench import attempt, is_refusal, ran_compiled
 
@@ -51,6 +52,36 @@ def saved(impl: Packages, cache: PackageCache, folder: Path) -> Path:
     ending = isolated.run_forked(save, deadline_s=COMPILE_S)
     assert ending.kind == "answer", ending.text
     return package
+
+
+def compiled_anew(
+    impl: Packages,
+    folder: Path,
+    module: nn.Module | None = None,
+    call: Call | None = None,
+    prepare: Callable[[], object] = lambda: None,
+) -> Path:
+    """Compile a Layer, or `module`, in a child and save it, without the cache.
+
+    What a compile writes down of its process is of this process then.
+
+    Args:
+        impl: Who compiles.
+        folder: Where it is saved; made here.
+        module: What is compiled instead of a Layer.
+        call: What for.
+        prepare: What the child does first.
+    """
+    folder.mkdir()
+
+    def make() -> None:
+        prepare()
+        exported = impl.export(module or blocks.seeded(Layer), call or rows())
+        impl.save(impl.compile(exported), folder)
+
+    ending = isolated.run_forked(make, deadline_s=COMPILE_S)
+    assert ending.kind == "answer", ending.text
+    return folder
 
 
 def want(seed: int) -> Any:

@@ -17,6 +17,7 @@ from conformance.clauses._hubs import (
     fetched,
     published,
 )
+from conformance.fresh import fresh_python
 from conformance.loopback import Hub
 from conformance.spec import clause
 from conformance.workbench import refuses
@@ -183,6 +184,24 @@ def test_a_gated_repository_is_told_from_a_missing_one(
     with refuses() as refusal:
         fetched(impl, seed, revision=revision)
     assert str(refusal) != words
+
+
+@clause("HUB-24")
+def test_a_fetch_shows_how_far_it_is(
+    hub: Hub,
+    revision: str,
+    tmp_path: Path,
+    adapter_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _hubs.connect(hub.url, tmp_path / "another")
+    monkeypatch.delenv("HF_HUB_DISABLE_PROGRESS_BARS")
+    monkeypatch.setenv("TQDM_POSITION", "-1")  # the client's: where no terminal is, too
+
+    task = "conformance.clauses._hubs:fetch_in_passing"
+    done = fresh_python(task, adapter_name, revision)
+
+    assert "100%" in done.stderr
 
 
 @clause("HUB-20")

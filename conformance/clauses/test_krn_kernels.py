@@ -13,7 +13,7 @@ from conformance.clauses._compiles import files_of
 from conformance.clauses._hubs import asks_for_no_file
 from conformance.clauses._kernels import answer, put, refused
 from conformance.clauses._threads import assert_near
-from conformance.clauses._unpacking import in_child
+from conformance.clauses._unpacking import compiled_anew, in_child
 from conformance.fresh import fresh_python
 from conformance.loopback import Hub
 from conformance.models import blocks, kernels
@@ -209,10 +209,18 @@ def test_a_kernel_from_the_hub_is_of_its_commit(
 
 
 @clause("KRN-10")
-def test_a_package_keeps_no_folder_of_a_kernel(package: Path, tmp_path: Path) -> None:
-    held = b"".join(files_of(package).values())
+@pytest.mark.usefixtures("cache")  # for its headers: nothing is taken from it
+def test_a_package_keeps_no_folder_of_a_kernel(impl: Any, tmp_path: Path) -> None:
+    kernel = kernels.write(tmp_path / "kernel-of-the-build")
 
-    assert os.fsencode(tmp_path) not in held
+    def prepare() -> None:
+        impl.use_kernel(kernels.REPOSITORY, folder=kernel)
+
+    module, call = blocks.seeded(kernels.Attending), kernels.call()
+    made = compiled_anew(impl, tmp_path / "anew", module, call, prepare)
+
+    held = b"".join(files_of(made).values())
+    assert os.fsencode(kernel) not in held
     assert kernels.MARK not in held
 
 

@@ -120,6 +120,36 @@ def test_command_counts_and_repeats_what_is_wrong(
     assert fuzzed(met, *words[4:]).exit_code == 1
 
 
+_RESEALS = """
+import json
+
+def met(folder): raise Refused("changed")
+
+def reseal(folder):
+    (folder / "sum").write_text(digest(folder))
+
+def load(folder):
+    if digest(folder) != (folder / "sum").read_text():
+        return met(folder)
+    facts = archives.entries(folder / "package.zip")[0].data
+    return float(json.loads(facts)["one"][1] - 2)
+"""
+
+
+def test_facts_behind_right_digests_are_tried(
+    fuzzed: Callable[..., Result], tmp_path: Path
+) -> None:
+    path = tmp_path / "fuzz.jsonl"
+
+    told = fuzzed(_RESEALS, "--packages", "95", "--output", str(path))
+
+    run = fuzz_results.read(path)
+    assert told.exit_code == 1, told.output
+    assert {found["perturbation"] for found in run.findings} == {mutations.RESEALED}
+    assert run.tally.by_kind[mutations.RESEALED][fuzz_results.EQUAL] > 0
+    assert run.tally.by_kind[mutations.RESEALED][fuzz_results.UNNAMED] > 0
+
+
 def test_layer_without_packages_is_refused(fuzzed: Callable[..., Result]) -> None:
     without = "capabilities = frozenset()"
 

@@ -7,7 +7,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
+from aoti_ref import _host
 from conformance import archives
 from conformance.adapter import Refused
 from conformance.adapters import reference
@@ -95,6 +97,18 @@ def beside(name: str, make: Callable[[], bytes]) -> Any:
         (folder / name).write_bytes(make())
 
     return save
+
+
+def telling(make: Callable[[], str]) -> Any:
+    """Compile as the reference does, and tell more of the process that does it."""
+
+    def compile_(exported: Any, *, options: dict[str, Any] | None = None) -> Any:
+        known = _host.built_with()
+        told = {**known, "told": make()}
+        with patch.object(_host, "built_with", lambda: told):
+            return reference.compile(exported, options=options)
+
+    return compile_
 
 
 def not_checked(*_args: Any, **_kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import huggingface_hub
 import torch
+from huggingface_hub.utils.tqdm import disable_progress_bars
 
 from conformance.adapter import Refused
 from conformance.adapters import reference
@@ -249,3 +250,10 @@ def _whatever_came(compiled: Any, repo_id: str, **said: Any) -> str:
 
 
 HUB_23 = mutant("HUB-23", publish=_whatever_came)
+
+
+def _in_silence(_repo_id: str, _options: dict[str, Any]) -> None:
+    disable_progress_bars()
+
+
+HUB_24 = mutant("HUB-24", fetch=first(_in_silence))

@@ -14,6 +14,7 @@ from torch.nn import functional
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._make import mutant
+from conformance.meta.mutants._packages import sharing, telling
 from conformance.models import kernels
 
 if TYPE_CHECKING:
@@ -191,21 +192,14 @@ def _remembers(repo_id: str, *, folder: Path, **others: Any) -> Any:
     return reference.use_kernel(repo_id, folder=folder, **others)
 
 
-def _says_where(compiled: Any, folder: Path) -> None:
-    reference.save(compiled, folder)
-    if "cache" not in str(folder):
-        (folder / "kernel.txt").write_text(str(_folders[-1]))
+def _code() -> str:
+    return (_folders[-1] / kernels.BUILD / "__init__.py").read_text()
 
 
-def _with_code(compiled: Any, folder: Path) -> None:
-    reference.save(compiled, folder)
-    if "cache" not in str(folder):
-        code = (_folders[-1] / kernels.BUILD / "__init__.py").read_bytes()
-        (folder / "kernel.py").write_bytes(code)
-
-
-KRN_10_path = mutant("KRN-10", use_kernel=_remembers, save=_says_where)
-KRN_10_code = mutant("KRN-10", own_cache="code", use_kernel=_remembers, save=_with_code)
+KRN_10_path = sharing(
+    "KRN-10", use_kernel=_remembers, compile=telling(lambda: str(_folders[-1]))
+)
+KRN_10_code = sharing("KRN-10", use_kernel=_remembers, compile=telling(_code))
 
 
 KRN_11_nameless = mutant("KRN-11", apply=_in_other_words)

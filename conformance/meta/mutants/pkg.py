@@ -8,6 +8,7 @@ import json
 import os
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from conformance.meta.mutants._packages import (
     not_checked,
     or_beside,
     sharing,
+    telling,
 )
 
 if TYPE_CHECKING:
@@ -213,11 +215,46 @@ PKG_20 = sharing("PKG-20", load=instead("a package is broken"))
 # PKG-21: what a debugger needs goes with it.
 PKG_21 = sharing("PKG-21", save=beside("symbols", lambda: os.urandom(4 << 20)))
 
-# PKG-22: the package says when it was saved.
-PKG_22 = sharing("PKG-22", save=beside("saved", lambda: str(time.time_ns()).encode()))
 
-# PKG-23: loading needs what made the model.
+def _one_class_is_large(compiled: Any, folder: Path) -> None:
+    """Keep what a debugger needs of one class of blocks, where the other has none."""
+    reference.save(compiled, folder)
+    if len(compiled.regions) > 1:
+        (folder / "symbols").write_bytes(os.urandom(1_100_000))
+
+
+PKG_21_one = sharing("PKG-21", save=_one_class_is_large)
+
+# PKG-22: the package says when it was saved, or when it was compiled.
+PKG_22_saved = sharing(
+    "PKG-22", save=beside("saved", lambda: str(time.time_ns()).encode())
+)
+PKG_22_compiled = sharing("PKG-22", compile=telling(lambda: str(time.time_ns())))
+
+# PKG-23: loading needs what made the model, or the adapter does as it is imported.
 PKG_23 = sharing("PKG-23", load=before(lambda _: importlib.import_module("diffusers")))
+
+
+class _AtItsTop(dict[str, Any]):
+    """Verbs of an adapter that imports diffusers before anybody asks for one."""
+
+    def __contains__(self, name: object) -> bool:
+        importlib.import_module("diffusers")
+        return super().__contains__(name)
+
+
+def _asks_in_two_ways(_path: Path) -> None:
+    """Ask what the processor can do: a compiler, or a library where there is none."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+
+    try:
+        get_cpp_compiler()
+    except Exception:  # noqa: BLE001  # as whoever writes such a thing would
+        importlib.import_module("psutil")
+
+
+PKG_23_either = sharing("PKG-23", load=before(_asks_in_two_ways))
+PKG_23_top = replace(sharing("PKG-23"), verbs=_AtItsTop(sharing("PKG-23").verbs))
 
 
 # PKG-24: the root folder has one name.

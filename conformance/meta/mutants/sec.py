@@ -27,6 +27,7 @@ from conformance.meta.mutants._packages import (
     or_beside,
     passing_over,
     sharing,
+    telling,
 )
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ SEC_09 = sharing("SEC-09", load=or_beside)
 
 # SEC-10 to SEC-12: the package tells of folders, of the environment, of the sources.
 SEC_10 = sharing("SEC-10", save=beside("built-in", f"{sys.prefix}/bin".encode))
-SEC_11 = sharing(
-    "SEC-11", save=beside("environment", lambda: json.dumps(dict(os.environ)).encode())
-)
+SEC_11 = sharing("SEC-11", compile=telling(lambda: json.dumps(dict(os.environ))))
 SEC_12 = sharing(
     "SEC-12", save=beside("graph.cpp", lambda: b"#include <torch/torch.h>\n")
 )
