@@ -84,7 +84,9 @@ def check_contract(contract: Contract, constants: list[Constant]) -> None:
         _refuse("contract.arguments", f"{leaves} leaves")
     for name, symbol in contract.symbols.items():
         _words("contract.symbols", [name, symbol.name])
-        _sizes("contract.symbols", (symbol.min, symbol.max))
+        ends = (symbol.min, symbol.max)
+        if not all(type(n) is int and -(1 << 63) <= n < 1 << 63 for n in ends):
+            _refuse("contract.symbols", ends)  # no bound is the largest number
     for text in contract.conditions:
         if not _conditions.is_one(text, contract.symbols.keys()):
             _refuse("contract.conditions", text)

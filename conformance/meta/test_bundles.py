@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
+import torch
+from torch import nn
 
 import aoti_ref
 from aoti_ref import (
@@ -31,8 +33,6 @@ from conformance.models import blocks, quantised, variants
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from torch import nn
 
     from conformance.adapter import Call
 
@@ -230,6 +230,39 @@ def test_kernels_are_in_the_manifest_and_asked_for(tmp_path: Path) -> None:
     assert aoti_ref.Kernel.read(note["kernels"][0]) == kernel
     pickled: Any = pickle.loads(pickle.dumps(model))  # noqa: S301
     assert pickled.package.kernels == [kernel]
+
+
+class Counting(nn.Module):
+    """Writes into a buffer, multiplies by a literal, and returns a size too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = nn.Buffer(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor, more: dict[str, Any]) -> dict[str, Any]:
+        self.calls.add_(1)
+        rows = x * torch.tensor([1.0, 2.0]) + more["k"][0]
+        return {"rows": rows, "count": x.shape[0]}
+
+
+def test_programs_of_torchs_own_export_are_read_back(tmp_path: Path) -> None:
+    def make() -> bytes:
+        call = torch.randn(3, 2), {"k": (torch.randn(2),)}
+        ranges = {"x": {0: torch.export.Dim("rows")}, "more": {"k": (None,)}}
+        program = torch.export.export(Counting().eval(), call, dynamic_shapes=ranges)
+        _, described, _ = _program.describe_program(program)
+        (tmp_path / "a.wrapper.so").write_text("no library")
+        files = [tmp_path / "a.wrapper.so"]
+        return _package.build(files, described, options={})
+
+    ending = run_forked(make, deadline_s=120)
+    assert ending.kind == "answer", ending.text
+    package = aoti_ref.CompiledModel(ending.answer).package
+
+    assert [symbol.max for symbol in package.contract.symbols.values()] == [2**63 - 1]
+    assert package.contract.writes == ("calls",)
+    assert package.literals
+    assert package.result().num_leaves == len(package.contract.outputs)
 
 
 def test_quantised_weights_are_in_the_manifest(tmp_path: Path) -> None:
