@@ -193,6 +193,7 @@ def _runner(
     names = runner.get_constant_names_to_original_fqns()
     if unknown := sorted(set(names.values()) - read.keys()):
         reason = f"its library has the constant {unknown[0]}, its manifest has not"
+        package.discard()
         raise BrokenPackage(package.origin, reason)
     constants = {name: _inductor.borrow(read[fqn]) for name, fqn in names.items()}
     runner.update_constant_buffer(constants, False, True, True)

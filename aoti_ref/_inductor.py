@@ -228,9 +228,8 @@ def pack(files: list[Path], extra: dict[str, str]) -> bytes:
     from torch.export.pt2_archive._package import package_pt2
 
     buffer = io.BytesIO()
-    package_pt2(
-        buffer, aoti_files={"model": [str(f) for f in files]}, extra_files=extra
-    )
+    models: Any = {"model": [str(file) for file in files]}
+    package_pt2(buffer, aoti_files=models, extra_files=extra)
     return buffer.getvalue()
 
 

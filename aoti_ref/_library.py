@@ -57,6 +57,13 @@ class Library:
             self._folder = folder
             return made
 
+    def discard(self) -> None:
+        """Remove what was unpacked; what is loaded of it stays mapped."""
+        with self._lock:
+            if self._folder is not None and self._folder.owner == os.getpid():
+                self._folder.remove()
+            self._folder = None
+
 
 def library(digest: str) -> Library:
     """Give the library of the package whose contents have this digest."""

@@ -259,6 +259,10 @@ class Package:
         library = _library.library(self._digest)
         return library.runner(self._files, device)
 
+    def discard(self) -> None:
+        """Remove what was unpacked of a graph that turned out to be no good."""
+        _library.library(self._digest).discard()
+
     def _files(self) -> dict[str, bytes]:
         return _graph_files(_opened(self.archive, self.origin))
 

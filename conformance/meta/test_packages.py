@@ -181,7 +181,10 @@ def test_result_that_cannot_be_made_is_refused_by_apply(
         aoti_ref.apply(model, blocks.seeded(blocks.Stack))
 
 
-def test_constant_that_only_the_library_has_is_refused(archive: bytes) -> None:
+def test_constant_that_only_the_library_has_is_refused(
+    archive: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     kept = aoti_ref.read_manifest(archive)["constants"][1:]
 
     def call() -> str:
@@ -190,6 +193,7 @@ def test_constant_that_only_the_library_has_is_refused(archive: bytes) -> None:
         aoti_ref.apply(model, module)
         with pytest.raises(aoti_ref.BrokenPackage) as refusal:
             module(**blocks.call().kwargs)
+        assert list(tmp_path.iterdir()) == []
         return str(refusal.value)
 
     ending = isolated.run_forked(call, deadline_s=60)
