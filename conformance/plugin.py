@@ -197,7 +197,9 @@ def pytest_configure_node(node: Any) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Start as many workers as there are GPUs, where clauses run on GPUs."""
-    return len(config.stash[SUITE].gpus.names) or None
+    if config.getoption("aoti_device") != "cuda":
+        return None
+    return len(gpus.visible()) or None  # xdist asks before anything is configured
 
 
 @pytest.hookimpl(optionalhook=True)
