@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch._inductor
 
-from conformance.adapter import Dynamic, Info, Refused
-from conformance.adapters._ranges import table
+from conformance.adapter import Info, Refused
+from conformance.adapters import torch_aoti
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,8 @@ info = Info(
     cacheable=True,
 )
 capabilities = frozenset({"calls", "dynamic", "package", "restore"})
+
+export = torch_aoti.export
 
 _FILE = "model.pt2"
 _WITHOUT_WEIGHTS = {"aot_inductor.package_constants_in_so": False}
@@ -69,18 +71,6 @@ def capture_calls(module: nn.Module) -> Iterator[list[Any]]:
     module.forward = recording
     yield records
     module.forward = original
-
-
-def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> Any:
-    try:
-        return torch.export.export(
-            module,
-            call.args,
-            dict(call.kwargs),
-            dynamic_shapes=table(module, call, dynamic),
-        )
-    except Exception as error:
-        raise Refused(f"{type(error).__name__}: {error}") from error
 
 
 def compile(

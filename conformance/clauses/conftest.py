@@ -12,15 +12,19 @@ from conformance.fixtures import (
 )
 from conformance.imports import keep_cuda_out
 
+keep_cuda_out()  # before what is imported here would start it
+from conformance.clauses._fixtures import hub, package, temporary  # noqa: E402
+
 __all__ = [
     "adapter_name",
     "cache",
+    "hub",
     "impl",
     "on_a_gpu",
     "on_fp8",
     "on_the_cpu",
+    "package",
     "seed",
+    "temporary",
     "two_gpus",
 ]
-
-keep_cuda_out()  # before a clause imports what would start it

@@ -18,24 +18,15 @@ from conformance.clauses._hubs import (
     published,
 )
 from conformance.fresh import fresh_python
-from conformance.loopback import Hub
 from conformance.spec import clause
 from conformance.workbench import refuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from conformance.adapter_hub import Hubs
     from conformance.cache import PackageCache
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """Serve an empty Hub, and have the client talk to it."""
-    with Hub() as served:
-        _hubs.connect(served.url, tmp_path)
-        yield served
+    from conformance.loopback import Hub
 
 
 @pytest.fixture

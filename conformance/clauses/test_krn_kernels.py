@@ -15,39 +15,22 @@ from conformance.clauses._kernels import answer, put, refused
 from conformance.clauses._threads import assert_near
 from conformance.clauses._unpacking import compiled_anew, in_child
 from conformance.fresh import fresh_python
-from conformance.loopback import Hub
 from conformance.models import blocks, kernels
 from conformance.spec import clause
 from conformance.workbench import Pair, applied_copy, assert_agrees, refuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from conformance.adapter_hub import Kernels
     from conformance.cache import PackageCache
+    from conformance.loopback import Hub
 
 
 @pytest.fixture
 def package(impl: Any, cache: PackageCache, tmp_path: Path) -> Path:
     """Save a compiled Attending; this process knows nothing of the kernel."""
     return _kernels.attending(impl, cache, tmp_path)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """Serve an empty Hub, and have the client talk to it."""
-    with Hub() as served:
-        _hubs.connect(served.url, tmp_path)
-        yield served
 
 
 @clause("KRN-01")

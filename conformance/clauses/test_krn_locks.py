@@ -5,41 +5,23 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
 
-from conformance.clauses import _hubs, _kernels
+from conformance.clauses import _kernels
 from conformance.clauses._applied import unless_refused
 from conformance.clauses._kernels import answer, refused
 from conformance.clauses._threads import assert_near
 from conformance.clauses._unpacking import in_child
-from conformance.loopback import Hub
 from conformance.models import kernels
 from conformance.spec import clause
 from conformance.workbench import refuses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from conformance.adapter_hub import Kernels
     from conformance.cache import PackageCache
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """Serve an empty Hub, and have the client talk to it."""
-    with Hub() as served:
-        _hubs.connect(served.url, tmp_path)
-        yield served
+    from conformance.loopback import Hub
 
 
 @clause("KRN-08")

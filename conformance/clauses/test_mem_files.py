@@ -30,21 +30,6 @@ from conformance.spec import clause
 
 if TYPE_CHECKING:
     from conformance.adapter import Packages
-    from conformance.cache import PackageCache
-
-
-@pytest.fixture
-def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
-    """Save a compiled Stack."""
-    return _unpacking.saved(impl, cache, tmp_path)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
 
 
 @clause("MEM-16")

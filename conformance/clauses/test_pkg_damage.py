@@ -34,12 +34,6 @@ _CUTS = 24
 
 
 @pytest.fixture
-def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
-    """Save a compiled Stack."""
-    return _unpacking.saved(impl, cache, tmp_path)
-
-
-@pytest.fixture
 def other(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
     """Save a compiled Small."""
     folder = tmp_path / "other"
@@ -57,14 +51,6 @@ def other(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
 def tampering(package: Path, tmp_path: Path) -> Tampering:
     """Make copies of the package."""
     return Tampering(package, tmp_path)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
 
 
 @clause("PKG-08")

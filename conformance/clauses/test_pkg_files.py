@@ -30,20 +30,6 @@ _ROOM_BYTES = 4096
 _DIGEST = re.compile(rb"[0-9a-z]{32,}")
 
 
-@pytest.fixture
-def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
-    """Save a compiled Stack."""
-    return _unpacking.saved(impl, cache, tmp_path)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
 def _save(impl: Packages, cache: PackageCache, folder: Path) -> None:
     """Save a Stack that the cache has."""
     impl.save(cache.compiled(blocks.seeded(blocks.Stack), blocks.call()), folder)

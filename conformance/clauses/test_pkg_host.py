@@ -21,21 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from conformance.adapter import Labels, Packages
-    from conformance.cache import PackageCache
-
-
-@pytest.fixture
-def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
-    """Save a compiled Stack."""
-    return _unpacking.saved(impl, cache, tmp_path)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
 
 
 @clause("PKG-01")

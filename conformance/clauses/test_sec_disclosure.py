@@ -37,20 +37,6 @@ _SECRETS = ("HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "MY_PASSWORD")
 _SOURCE = re.compile(rb"#include\s*[<\"]|^\s*@triton\.jit", re.MULTILINE)
 
 
-@pytest.fixture
-def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
-    """Save a compiled Stack."""
-    return _unpacking.saved(impl, cache, tmp_path)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
 @clause("SEC-10")
 def test_a_package_names_no_folder_of_the_machine_that_made_it(package: Path) -> None:
     folders = {

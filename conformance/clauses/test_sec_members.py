@@ -50,14 +50,6 @@ def tampering(impl: Packages, cache: PackageCache, tmp_path: Path) -> Tampering:
 
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Path:
-    """Make an empty folder for temporary files."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
 def handed_on(tmp_path: Path) -> tuple[Path, Callable[[], None]]:
     """Keep archives from what unpacks them below a layer, and note that one came.
 
