@@ -22,6 +22,8 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = "constraints.txt"
 CALLER = Path("examples/downstream")
 WORKERS = str(min(os.cpu_count() or 1, 8))
+# They compile on the cores, and share the GPUs.
+GPU_WORKERS = str(max(min((os.cpu_count() or 1) - 1, 15), 1))
 
 
 def install(session: nox.Session, *what: str) -> None:
@@ -117,15 +119,15 @@ def browser(session: nox.Session) -> None:
 def gpu(session: nox.Session) -> None:
     """Run every clause on the GPUs of this machine (`--no-venv` keeps its torch).
 
-    Each GPU has a worker of its own; what takes two comes afterwards, alone, and then
-    the mutants that only a GPU finds out. With options it is one run of pytest.
+    Each worker has one GPU; what takes two comes afterwards, alone, and then the
+    mutants that only a GPU finds out. With options it is one run of pytest.
     """
     install(session, "-e", ".[gpu]")
     where = "conformance/clauses", "--aoti-device=cuda"
     report = (
         () if _asked(session, "--aoti-report") else ("--aoti-report=results-gpu.jsonl",)
     )
-    workers = () if _asked(session, "-n", "--numprocesses") else ("-n", "auto")
+    workers = () if _asked(session, "-n", "--numprocesses") else ("-n", GPU_WORKERS)
     run(session, "pytest", *where, *workers, *report, *session.posargs)
     if session.posargs:
         return

@@ -64,6 +64,12 @@ def on_fp8(on_a_gpu: None) -> None:  # noqa: ARG001  # pytest asks for it by nam
 
 
 @pytest.fixture
+def gpu_alone() -> None:
+    """Let no other worker use this test's GPU, whose memory it measures."""
+    # The suite goes by the name: it waits for the GPU before the test has a process.
+
+
+@pytest.fixture
 def two_gpus(on_a_gpu: None) -> None:  # noqa: ARG001
     """Leave what takes two GPUs to machines that have them."""
     import torch

@@ -182,7 +182,9 @@ def _on_gpu() -> bool:
 
 def _gpu_bytes() -> int:
     if (workers := gpus.sharing()) > 1:  # the driver counts what all of them have
-        blocked(f"{workers} workers share the GPU: -n auto gives each one of its own")
+        blocked(
+            f"{workers} workers share the GPU, and this test asked for no gpu_alone"
+        )
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     free, total = torch.cuda.mem_get_info()

@@ -85,7 +85,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if "aoti_gpu" in given:
         callers = given["aoti_gpus"]
         gpus.pin(given["aoti_gpu"], callers)
-        gpus.share(among=-(-given["workercount"] // len(callers)))
+        lock = Path(given["aoti_plans"], f"gpu-{callers.index(given['aoti_gpu'])}.lock")
+        gpus.share(among=-(-given["workercount"] // len(callers)), lock=lock)
     for name, meaning in gpus.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     config.addinivalue_line(

@@ -16,7 +16,7 @@ import pytest
 from conformance import checkpoint, collecting, deviations, isolated, judging, spec
 from conformance.child import run_isolated
 from conformance.environment import describe, header, id_of
-from conformance.gpus import Pool, mark, visible
+from conformance.gpus import Pool, held, mark, visible, wants_alone
 from conformance.report_file import ReportFile
 from conformance.results import Result, Run, footer
 from conformance.selection import Selection
@@ -85,7 +85,8 @@ class Suite:
         )
         if leave:
             self.config.hook.pytest_deselected(items=leave)
-            items[:] = keep
+        # Else the other workers would wait for each of those that want a GPU alone.
+        items[:] = sorted(keep, key=wants_alone)
 
     def _check(self, session: pytest.Session, items: list[pytest.Item]) -> None:
         ours = [
@@ -210,7 +211,10 @@ class Suite:
             verdict, decisive = judging.decline(reports[0], told), reports[0]
         else:
             seed = self.config.getoption("aoti_seed")
-            reports, ending = run_isolated(item, deadline_s=asked.deadline_s, seed=seed)
+            with held(alone=wants_alone(item)):
+                reports, ending = run_isolated(
+                    item, deadline_s=asked.deadline_s, seed=seed
+                )
             seconds, peak_rss_mib = ending.seconds, ending.peak_rss_mib
             deviation = self.expected.get(asked.clause.id)
             verdict, decisive = judging.judge(asked, item.name, reports, deviation)

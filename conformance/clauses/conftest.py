@@ -3,6 +3,7 @@
 from conformance.fixtures import (
     adapter_name,
     cache,
+    gpu_alone,
     impl,
     on_a_gpu,
     on_fp8,
@@ -18,6 +19,7 @@ from conformance.clauses._fixtures import hub, package, temporary  # noqa: E402
 __all__ = [
     "adapter_name",
     "cache",
+    "gpu_alone",
     "hub",
     "impl",
     "on_a_gpu",

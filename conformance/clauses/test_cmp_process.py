@@ -162,7 +162,8 @@ def test_compiled_model_holds_on_to_no_weights(impl: Adapter) -> None:
 def test_compile_leaves_no_process_behind(impl: Adapter) -> None:
     exported = impl.export(seeded(Layer), rows())
 
-    impl.compile(exported)
+    with torch._inductor.config.patch(compile_threads=2):  # where GPUs are, a pool
+        impl.compile(exported)
 
     assert _compiles.lingering_processes(within_s=5) == []
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from conformance.adapter import Adapter, Packages
     from conformance.cache import PackageCache
 
+pytestmark = pytest.mark.usefixtures("gpu_alone")
+
 KIB = 1 << 10
 
 

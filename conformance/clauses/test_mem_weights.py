@@ -7,6 +7,7 @@ import pickle
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 import torch
 from torch import nn
 
@@ -22,6 +23,8 @@ from conformance.workbench import Pair, attempt
 if TYPE_CHECKING:
     from conformance.adapter import Adapter, Restores
     from conformance.cache import PackageCache
+
+pytestmark = pytest.mark.usefixtures("gpu_alone")
 
 CODE_BYTES = 24 << 20
 SLACK_BYTES = 16 << 20

@@ -266,6 +266,7 @@ def test_a_fork_amid_first_calls_does_not_hang(
 
 
 @clause("PRC-32")
+@pytest.mark.usefixtures("gpu_alone")
 def test_threads_that_end_leave_nothing(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:

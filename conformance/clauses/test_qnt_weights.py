@@ -233,6 +233,7 @@ def _single(cache: PackageCache, seed: int) -> Any:
 
 
 @clause("QNT-12")
+@pytest.mark.usefixtures("gpu_alone")
 def test_quantised_weights_are_there_once(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_captured_call_replays_rightly_or_is_refused(
 
 
 @clause("RUN-46")
+@pytest.mark.usefixtures("gpu_alone")
 def test_refusals_leak_no_memory_of_the_gpu(twins: Pair) -> None:
     def refuse(number: int) -> None:
         bad = blocks.normal(1 << 14, blocks.WIDTH, seed=number)

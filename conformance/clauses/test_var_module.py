@@ -49,6 +49,7 @@ def twins(impl: Adapter, compiled: Any, seed: int) -> Pair:
 
 
 @clause("VAR-10")
+@pytest.mark.usefixtures("gpu_alone")
 def test_variants_share_one_set_of_weights(
     impl: Variants, cache: PackageCache, seed: int
 ) -> None:

@@ -12,6 +12,8 @@ from conformance.meta.conftest import outcomes
 from conformance.spec import Blocked
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conformance.meta.conftest import Stage
 
 # This machine need have no GPU: nobody looks.
@@ -146,10 +148,84 @@ def test_markers_follow_what_a_test_asks_for() -> None:
     assert gpus.markers_of(["two_gpus", "on_a_gpu"]) == ["gpu", "multi_gpu"]
 
 
-def test_memory_of_a_shared_gpu_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
+def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test say who shares its GPU, and forget it afterwards."""
     monkeypatch.setenv("AOTI_GPU_WORKERS", "1")
+    monkeypatch.setenv("AOTI_GPU_LOCK", "")
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+
+def test_memory_of_a_shared_gpu_is_nobodys(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unshared(monkeypatch)
     monkeypatch.setenv("AOTI_DEVICE", "cuda")
-    gpus.share(among=3)
+    gpus.share(among=3, lock=tmp_path / "lock")
 
     with pytest.raises(Blocked, match="3 workers share the GPU"):
         gauges.used_bytes()
+
+
+def test_who_has_the_gpu_alone_shares_it_with_nobody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unshared(monkeypatch)
+    gpus.share(among=3, lock=tmp_path / "lock")
+
+    with gpus.held(alone=False), gpus.held(alone=False):
+        assert gpus.sharing() == 3
+    with gpus.held(alone=True):
+        assert gpus.sharing() == 1
+    assert gpus.sharing() == 3
+
+
+_MEASURING = """
+    import json, pathlib, time
+
+    def told(name):
+        began = time.monotonic()
+        time.sleep(0.1)
+        span = os.environ["AOTI_GPU_WORKERS"], began, time.monotonic()
+        pathlib.Path(f"span-{name}.json").write_text(json.dumps(span))
+
+    @clause("CAP-01")
+    @pytest.mark.parametrize("number", range(8))
+    def test_measures(number, gpu_alone):
+        told(f"alone-{number}")
+
+    @clause("CAP-01")
+    @pytest.mark.parametrize("number", range(8))
+    def test_other(number):
+        told(f"other-{number}")
+
+    @clause("CAP-02")
+    def test_second(): ...
+"""
+
+
+def test_what_measures_a_gpu_comes_last_and_runs_alone(
+    blind: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    fixtures = "from conformance.fixtures import gpu_alone, impl, seed\n"
+    blind.write("clauses/conftest.py", fixtures)
+    blind.clauses(_MEASURING)
+
+    blind.run("--aoti-device=cuda", "-n", "4")
+
+    spans = {
+        path.stem.removeprefix("span-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in blind.pytester.path.glob("span-*.json")
+    }
+    alone = {name for name in spans if name.startswith("alone")}
+    assert (len(spans), len(alone)) == (16, 8)
+    assert {spans[name][0] for name in alone} == {"1"}
+    assert {spans[name][0] for name in spans.keys() - alone} == {"4"}
+    for name in alone:
+        _, began, ended = spans[name]
+        beside = [
+            other
+            for other, (_, start, end) in spans.items()
+            if other != name and start < ended and began < end
+        ]
+        assert beside == []
