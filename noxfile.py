@@ -119,8 +119,8 @@ def browser(session: nox.Session) -> None:
 def gpu(session: nox.Session) -> None:
     """Run every clause on the GPUs of this machine (`--no-venv` keeps its torch).
 
-    Each worker has one GPU; what takes two comes afterwards, alone, and then the
-    mutants that only a GPU finds out. With options it is one run of pytest.
+    Then it kills the mutants that only a GPU finds out. With options it is one run
+    of pytest.
     """
     install(session, "-e", ".[gpu]")
     where = "conformance/clauses", "--aoti-device=cuda"
@@ -131,8 +131,6 @@ def gpu(session: nox.Session) -> None:
     run(session, "pytest", *where, *workers, *report, *session.posargs)
     if session.posargs:
         return
-    alone = "-m", "multi_gpu", "--aoti-report=results-multi-gpu.jsonl"
-    run(session, "pytest", *where, *alone)
     of_gpus = "--device", "cuda", "--profile", "hopper"
     run(session, "conformance.meta.kill", "-j", "1", *of_gpus)
 

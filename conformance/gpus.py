@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _SHARING = "AOTI_GPU_WORKERS"
-_LOCK = "AOTI_GPU_LOCK"
+_LOCKS = "AOTI_GPU_LOCKS"
 _CALLERS = "AOTI_GPUS"  # what was visible before a worker was given its own
 
 MARKERS = {
@@ -57,6 +57,12 @@ def wants_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("gpu_alone") is not None
 
 
+def held_for(item: pytest.Item) -> contextlib.AbstractContextManager[None]:
+    """Hold what a test needs, as `held` has it."""
+    every = item.get_closest_marker("multi_gpu") is not None
+    return held(alone=wants_alone(item), every=every)
+
+
 def visible() -> list[str]:
     """Name the GPUs that this process may use, in the caller's order."""
     given = os.environ.get(_VISIBLE)
@@ -85,16 +91,22 @@ def pin(name: str, callers: Iterable[str]) -> None:
     os.environ[_CALLERS] = ",".join(callers)
 
 
-def share(*, among: int, lock: Path) -> None:
+def unpin() -> None:
+    """See all GPUs of the caller again: where CUDA was not started yet."""
+    if callers := os.environ.pop(_CALLERS, ""):
+        os.environ[_VISIBLE] = callers
+
+
+def share(*, among: int, locks: Iterable[Path]) -> None:
     """Note how many workers have the GPU of this process.
 
     Args:
         among: How many.
-        lock: The file by which they agree on who uses it.
+        locks: Files by which workers agree on who uses a GPU: first that of this
+            process's, then those of the caller's other ones.
     """
-    os.environ[_SHARING], os.environ[_LOCK] = str(among), str(lock)
-    if among > 1:  # each compiles beside the others, not by a pool of its own
-        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    os.environ[_SHARING] = str(among)
+    os.environ[_LOCKS] = os.pathsep.join(map(str, locks))
 
 
 def sharing() -> int:
@@ -103,30 +115,31 @@ def sharing() -> int:
 
 
 @contextlib.contextmanager
-def held(*, alone: bool) -> Iterator[None]:
-    """Hold the GPU of this process beside its other workers, or wait to have it alone.
+def held(*, alone: bool = False, every: bool = False) -> Iterator[None]:
+    """Hold the GPU of this process in the block, beside other workers.
 
-    Whoever waits lets the others begin new tests: what wants the GPU alone comes last.
+    Args:
+        alone: Wait until no other worker uses it. Meanwhile others begin new tests, so
+            what wants a GPU alone should come last.
+        every: Hold the caller's other GPUs too.
     """
-    workers = sharing()
-    if workers == 1:
+    named = os.environ.get(_LOCKS)
+    if not named:
         yield
         return
     import fcntl  # a plugin is imported on every platform
 
-    with Path(os.environ[_LOCK]).open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+    workers = sharing()
+    with contextlib.ExitStack() as opened:
+        locks = named.split(os.pathsep)
+        for path in locks if every else locks[:1]:
+            file = opened.enter_context(Path(path).open("ab"))
+            fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         os.environ[_SHARING] = "1" if alone else str(workers)
         try:
             yield
         finally:
             os.environ[_SHARING] = str(workers)
-
-
-def hidden() -> int:
-    """Count the GPUs that the caller has and this process does not see."""
-    callers = os.environ.get(_CALLERS, "")
-    return max(callers.count(","), 0)
 
 
 class Pool:

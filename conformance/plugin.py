@@ -85,8 +85,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if "aoti_gpu" in given:
         callers = given["aoti_gpus"]
         gpus.pin(given["aoti_gpu"], callers)
-        lock = Path(given["aoti_plans"], f"gpu-{callers.index(given['aoti_gpu'])}.lock")
-        gpus.share(among=-(-given["workercount"] // len(callers)), lock=lock)
+        own = callers.index(given["aoti_gpu"])
+        others = [index for index in range(len(callers)) if index != own]
+        locks = [Path(given["aoti_plans"], f"gpu-{n}.lock") for n in (own, *others)]
+        gpus.share(among=-(-given["workercount"] // len(callers)), locks=locks)
     for name, meaning in gpus.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     config.addinivalue_line(

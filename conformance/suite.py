@@ -16,7 +16,7 @@ import pytest
 from conformance import checkpoint, collecting, deviations, isolated, judging, spec
 from conformance.child import run_isolated
 from conformance.environment import describe, header, id_of
-from conformance.gpus import Pool, held, mark, visible, wants_alone
+from conformance.gpus import Pool, held_for, mark, visible, wants_alone
 from conformance.report_file import ReportFile
 from conformance.results import Result, Run, footer
 from conformance.selection import Selection
@@ -211,7 +211,7 @@ class Suite:
             verdict, decisive = judging.decline(reports[0], told), reports[0]
         else:
             seed = self.config.getoption("aoti_seed")
-            with held(alone=wants_alone(item)):
+            with held_for(item):
                 reports, ending = run_isolated(
                     item, deadline_s=asked.deadline_s, seed=seed
                 )

@@ -131,7 +131,8 @@ def flux_block(seed: int) -> tuple[nn.Module, Any]:
     block.attn.set_processor(kernels.Processor())
     generator = torch.Generator().manual_seed(seed)
     for tensor in block.parameters():
-        tensor.data += 0.02 * torch.randn(tensor.shape, generator=generator)
+        noise = torch.randn(tensor.shape, generator=generator)
+        tensor.data += 0.02 * noise.to(tensor.device)
     return block, case
 
 

@@ -57,29 +57,26 @@ def saved(impl: Packages, cache: PackageCache, folder: Path) -> Path:
 def compiled_anew(
     impl: Packages,
     folder: Path,
-    module: nn.Module | None = None,
-    call: Call | None = None,
+    make: Callable[[], tuple[nn.Module, Call]] = lambda: (blocks.seeded(Layer), rows()),
     prepare: Callable[[], object] = lambda: None,
 ) -> Path:
-    """Compile a Layer, or `module`, in a child and save it, without the cache.
+    """Compile a Layer, or what `make` makes, in a child; save it, without the cache.
 
     What a compile writes down of its process is of this process then.
 
     Args:
         impl: Who compiles.
         folder: Where it is saved; made here.
-        module: What is compiled instead of a Layer.
-        call: What for.
+        make: Makes the module and its call, in the child.
         prepare: What the child does first.
     """
     folder.mkdir()
 
-    def make() -> None:
+    def compile_and_save() -> None:
         prepare()
-        exported = impl.export(module or blocks.seeded(Layer), call or rows())
-        impl.save(impl.compile(exported), folder)
+        impl.save(impl.compile(impl.export(*make())), folder)
 
-    ending = isolated.run_forked(make, deadline_s=COMPILE_S)
+    ending = isolated.run_forked(compile_and_save, deadline_s=COMPILE_S)
     assert ending.kind == "answer", ending.text
     return folder
 

@@ -14,15 +14,20 @@ from unittest.mock import patch
 
 import torch
 
-from conformance import gauges
+from conformance import gauges, isolated
 from conformance.adapter import load
+from conformance.clauses import _unpacking
 from conformance.models import applying, blocks, quantised
-from conformance.workbench import ran_compiled
+from conformance.workbench import pair, ran_compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from torch import nn
+
+    from conformance.adapter import Workers
+    from conformance.cache import PackageCache
+    from conformance.workbench import Pair
 
 _DESCRIPTORS = Path("/proc/self/fd")
 _SEGMENTS = Path("/dev/shm")  # noqa: S108  # it is looked at, and no more
@@ -38,6 +43,18 @@ def compiled_call(module: nn.Module, x: torch.Tensor) -> Callable[..., Any]:
             return module(x)
 
     return call
+
+
+def noisy_twins(impl: Workers, cache: PackageCache, seed: int) -> Pair:
+    """Give a Noisy, and a copy that calls compiled code, in a process that may fork.
+
+    A compiler that finds a GPU may start CUDA, even for a CPU: it has its own process.
+    """
+    module, call = blocks.seeded(applying.Noisy, seed), applying.kinds_call()
+    isolated.run_forked(
+        lambda: cache.compiled(module, call) and None, deadline_s=_unpacking.COMPILE_S
+    )
+    return pair(impl, cache, module, call)
 
 
 def sleep_in_native_code() -> None:

@@ -199,8 +199,10 @@ def test_a_package_keeps_no_folder_of_a_kernel(impl: Any, tmp_path: Path) -> Non
     def prepare() -> None:
         impl.use_kernel(kernels.REPOSITORY, folder=kernel)
 
-    module, call = blocks.seeded(kernels.Attending), kernels.call()
-    made = compiled_anew(impl, tmp_path / "anew", module, call, prepare)
+    def make() -> tuple[Any, Any]:
+        return blocks.seeded(kernels.Attending), kernels.call()
+
+    made = compiled_anew(impl, tmp_path / "anew", make, prepare)
 
     held = b"".join(files_of(made).values())
     assert os.fsencode(kernel) not in held

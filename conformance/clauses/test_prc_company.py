@@ -18,7 +18,7 @@ import torch
 from conformance.clauses import _workers
 from conformance.models import applying, blocks, jobs
 from conformance.spec import clause
-from conformance.workbench import attempt, pair, refuses
+from conformance.workbench import attempt, refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,8 +162,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_jobs_leave_no_files(
     impl: Workers, cache: PackageCache, temporary: Path, seed: int
 ) -> None:
-    module = blocks.seeded(applying.Noisy, seed)
-    twins = pair(impl, cache, module, applying.kinds_call())
+    twins = _workers.noisy_twins(impl, cache, seed)
     call = _workers.compiled_call(twins.applied, *applying.kinds_call().args)
     before = _workers.files(temporary)
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from conformance.clauses import _workers
-from conformance.models import applying, blocks, jobs
+from conformance.models import applying, jobs
 from conformance.spec import clause
-from conformance.workbench import Pair, attempt, pair, refuses
+from conformance.workbench import Pair, attempt, refuses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,8 +29,7 @@ pytestmark = pytest.mark.usefixtures("on_the_cpu")  # a parent starts no CUDA
 
 @pytest.fixture
 def twins(impl: Workers, cache: PackageCache, seed: int) -> Pair:
-    module = blocks.seeded(applying.Noisy, seed)
-    return pair(impl, cache, module, applying.kinds_call())
+    return _workers.noisy_twins(impl, cache, seed)
 
 
 @clause("PRC-01")

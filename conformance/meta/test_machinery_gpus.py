@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -104,15 +105,18 @@ def test_visible_gpus_are_those_that_cuda_sees(
     assert gpus.visible() == names
 
 
-def test_what_a_worker_does_not_see_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("AOTI_GPUS", raising=False)
+def test_a_pinned_process_can_see_all_gpus_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AOTI_GPUS", "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,4")
-    assert gpus.hidden() == 0
 
     gpus.pin("3", gpus.visible())
-
-    assert gpus.hidden() == 2
     assert gpus.visible() == ["3"]
+    gpus.unpin()
+    assert gpus.visible() == ["2", "3", "4"]
+    gpus.unpin()
+    assert gpus.visible() == ["2", "3", "4"]
 
 
 def test_tests_that_need_gpus_are_marked_and_blocked_without(stage: Stage) -> None:
@@ -151,8 +155,7 @@ def test_markers_follow_what_a_test_asks_for() -> None:
 def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test say who shares its GPU, and forget it afterwards."""
     monkeypatch.setenv("AOTI_GPU_WORKERS", "1")
-    monkeypatch.setenv("AOTI_GPU_LOCK", "")
-    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setenv("AOTI_GPU_LOCKS", "")
 
 
 def test_memory_of_a_shared_gpu_is_nobodys(
@@ -160,7 +163,7 @@ def test_memory_of_a_shared_gpu_is_nobodys(
 ) -> None:
     unshared(monkeypatch)
     monkeypatch.setenv("AOTI_DEVICE", "cuda")
-    gpus.share(among=3, lock=tmp_path / "lock")
+    gpus.share(among=3, locks=[tmp_path / "lock"])
 
     with pytest.raises(Blocked, match="3 workers share the GPU"):
         gauges.used_bytes()
@@ -170,13 +173,27 @@ def test_who_has_the_gpu_alone_shares_it_with_nobody(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     unshared(monkeypatch)
-    gpus.share(among=3, lock=tmp_path / "lock")
+    gpus.share(among=3, locks=[tmp_path / "own", tmp_path / "other"])
 
-    with gpus.held(alone=False), gpus.held(alone=False):
+    with gpus.held(), gpus.held(every=True):
         assert gpus.sharing() == 3
+        assert not _is_free(tmp_path / "own")
+        assert not _is_free(tmp_path / "other")
     with gpus.held(alone=True):
         assert gpus.sharing() == 1
+        assert not _is_free(tmp_path / "own")
+        assert _is_free(tmp_path / "other")
     assert gpus.sharing() == 3
+    assert _is_free(tmp_path / "own")
+
+
+def _is_free(lock: Path) -> bool:
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 _MEASURING = """
