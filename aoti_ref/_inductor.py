@@ -295,6 +295,7 @@ def new_runner(library: Path, device: torch.device) -> Runner:
     else:
         name = "cuda" if device.index is None else f"cuda:{device.index}"
         cuda: Any = torch._C._aoti.AOTIModelContainerRunnerCuda
-        made = cuda(str(library), 1, name, str(library.parent))
+        with torch.cuda.device(device):  # the library makes its GPU the current one
+            made = cuda(str(library), 1, name, str(library.parent))
     runner: Runner = made
     return runner

@@ -97,14 +97,17 @@ def unpin() -> None:
         os.environ[_VISIBLE] = callers
 
 
-def share(*, among: int, locks: Iterable[Path]) -> None:
-    """Note how many workers have the GPU of this process.
+def share(*, among: int, workers: int, locks: Iterable[Path]) -> None:
+    """Note who else runs tests beside this process.
 
     Args:
-        among: How many.
+        among: How many workers have its GPU.
+        workers: How many there are: each compiles with its part of the cores.
         locks: Files by which workers agree on who uses a GPU: first that of this
             process's, then those of the caller's other ones.
     """
+    cores = max((os.cpu_count() or 1) // workers, 1)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(cores))
     os.environ[_SHARING] = str(among)
     os.environ[_LOCKS] = os.pathsep.join(map(str, locks))
 

@@ -88,7 +88,9 @@ def pytest_configure(config: pytest.Config) -> None:
         own = callers.index(given["aoti_gpu"])
         others = [index for index in range(len(callers)) if index != own]
         locks = [Path(given["aoti_plans"], f"gpu-{n}.lock") for n in (own, *others)]
-        gpus.share(among=-(-given["workercount"] // len(callers)), locks=locks)
+        workers = given["workercount"]
+        among = -(-workers // len(callers))
+        gpus.share(among=among, workers=workers, locks=locks)
     for name, meaning in gpus.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     config.addinivalue_line(

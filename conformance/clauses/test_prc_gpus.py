@@ -39,9 +39,9 @@ def test_the_current_gpu_stays(second: Pair, seed: int) -> None:
     given = blocks.hidden_states(seed=seed).to("cuda:1")
 
     with torch.no_grad():
-        for answer in unless_refused(partial(second.applied, hidden_states=given)):
+        for (answer,) in unless_refused(partial(second.applied, hidden_states=given)):
             assert answer.device == given.device
-            wanted = second.eager(hidden_states=given)
+            (wanted,) = second.eager(hidden_states=given)
             torch.testing.assert_close(answer, wanted, rtol=1e-4, atol=1e-4)
     assert torch.cuda.current_device() == 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -156,6 +157,7 @@ def unshared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the test say who shares its GPU, and forget it afterwards."""
     monkeypatch.setenv("AOTI_GPU_WORKERS", "1")
     monkeypatch.setenv("AOTI_GPU_LOCKS", "")
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 
 def test_memory_of_a_shared_gpu_is_nobodys(
@@ -163,7 +165,7 @@ def test_memory_of_a_shared_gpu_is_nobodys(
 ) -> None:
     unshared(monkeypatch)
     monkeypatch.setenv("AOTI_DEVICE", "cuda")
-    gpus.share(among=3, locks=[tmp_path / "lock"])
+    gpus.share(among=3, workers=3, locks=[tmp_path / "lock"])
 
     with pytest.raises(Blocked, match="3 workers share the GPU"):
         gauges.used_bytes()
@@ -173,7 +175,7 @@ def test_who_has_the_gpu_alone_shares_it_with_nobody(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     unshared(monkeypatch)
-    gpus.share(among=3, locks=[tmp_path / "own", tmp_path / "other"])
+    gpus.share(among=3, workers=3, locks=[tmp_path / "own", tmp_path / "other"])
 
     with gpus.held(), gpus.held(every=True):
         assert gpus.sharing() == 3
@@ -194,6 +196,19 @@ def _is_free(lock: Path) -> bool:
         except BlockingIOError:
             return False
     return True
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(16, "3"), (2, "1")])
+def test_workers_compile_with_their_part_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, threads: str
+) -> None:
+    unshared(monkeypatch)
+    monkeypatch.delenv("TORCHINDUCTOR_COMPILE_THREADS")
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+
+    gpus.share(among=5, workers=5, locks=[])
+
+    assert os.environ["TORCHINDUCTOR_COMPILE_THREADS"] == threads
 
 
 _MEASURING = """
