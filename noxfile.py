@@ -22,8 +22,10 @@ nox.options.reuse_existing_virtualenvs = True
 CONSTRAINTS = "constraints.txt"
 CALLER = Path("examples/downstream")
 WORKERS = str(min(os.cpu_count() or 1, 8))
+# Neighbours wait for one package to be compiled: let one worker have them.
+SPREAD = "-n", WORKERS, "--dist", "worksteal"
 # They compile on the cores, and share the GPUs.
-GPU_WORKERS = str(max(min((os.cpu_count() or 1) - 1, 15), 1))
+ON_GPUS = "-n", str(max(min((os.cpu_count() or 1) - 1, 15), 1)), *SPREAD[2:]
 
 
 def install(session: nox.Session, *what: str) -> None:
@@ -49,7 +51,7 @@ def conformance(session: nox.Session) -> None:
     report = (
         () if _asked(session, "--aoti-report") else ("--aoti-report=results.jsonl",)
     )
-    workers = () if _asked(session, "-n", "--numprocesses") else ("-n", WORKERS)
+    workers = () if _asked(session, "-n", "--numprocesses") else SPREAD
     run(session, "pytest", "conformance/clauses", *workers, *report, *session.posargs)
 
 
@@ -59,7 +61,7 @@ def tests(session: nox.Session) -> None:
     install(session, "-e", ".[docs,fp8,test]")
     own = "conformance/meta", "aoti_ref", "--doctest-modules", "--dist", "loadscope"
     run(session, "pytest", *own, "-n", WORKERS, *session.posargs)
-    run(session, "pytest", "conformance/clauses", "-n", WORKERS, *session.posargs)
+    run(session, "pytest", "conformance/clauses", *SPREAD, *session.posargs)
     run(session, "conformance.meta.docs", "--check")
 
 
@@ -127,7 +129,7 @@ def gpu(session: nox.Session) -> None:
     report = (
         () if _asked(session, "--aoti-report") else ("--aoti-report=results-gpu.jsonl",)
     )
-    workers = () if _asked(session, "-n", "--numprocesses") else ("-n", GPU_WORKERS)
+    workers = () if _asked(session, "-n", "--numprocesses") else ON_GPUS
     run(session, "pytest", *where, *workers, *report, *session.posargs)
     if session.posargs:
         return

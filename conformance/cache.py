@@ -29,6 +29,15 @@ if TYPE_CHECKING:
     from conformance.adapter_graphs import ChoosesAttention, Regional, Variants
 
 
+def keep_inductor_in(root: Path) -> None:
+    """Let Inductor's own cache be beside packages, in the folder of all caches.
+
+    It holds the compiler's precompiled headers: 20 s a process.
+    """
+    inductor = root / "inductor" / torch.__version__
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(inductor)
+
+
 class PackageCache:
     """Compiled models of one implementation.
 
@@ -44,9 +53,7 @@ class PackageCache:
         self.adapter = adapter
         self.root = root
         self._packages = root / "packages"
-        # Inductor's own cache holds the compiler's precompiled headers: 20 s a process.
-        inductor = root / "inductor" / torch.__version__
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(inductor)
+        keep_inductor_in(root)
 
     def compiled(
         self,

@@ -45,7 +45,7 @@ class Campaign:
         A subject that the implementation does not compile is left out, and named
         in `not_compiled`.
         """
-        isolated.warm_up()
+        isolated.warm_up(self.root)
         names = list(dict.fromkeys(case.subject for case in cases))
         with ThreadPoolExecutor(self.workers) as pool:
             ready = pool.map(self._prepare, names)

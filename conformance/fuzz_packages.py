@@ -75,7 +75,7 @@ class Campaign:
 
     def run(self, cases: Sequence[Case]) -> Iterator[Finding]:
         """Save a package, and judge a mutation of it for each case."""
-        isolated.warm_up()
+        isolated.warm_up(self.root)
         with tempfile.TemporaryDirectory() as name:
             package = Path(name) / "package"
             package.mkdir()

@@ -30,6 +30,7 @@ from conformance.imports import keep_cuda_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 __all__ = ["Completed", "Died", "Ending", "fresh_python", "run_forked", "warm_up"]
 
@@ -96,12 +97,23 @@ def prepare_environment() -> None:
     os.environ.setdefault("TORCH_WARM_POOL", "0")
 
 
-def warm_up() -> None:
-    """Import what the children will need, if torch is wanted at all; run nothing."""
+def warm_up(cache: Path | None = None) -> None:
+    """Import what the children will need, if torch is wanted at all; run nothing.
+
+    Args:
+        cache: The folder of all caches, if children will compile: what each of them
+            would try of the processor, by compiling for it, is found out here.
+    """
     if "torch" in sys.modules:
         keep_cuda_out()
         for name in _WARM:
             importlib.import_module(name)
+        if cache is not None:
+            from conformance.cache import keep_inductor_in
+
+            keep_inductor_in(cache)
+            isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa")
+            isa.valid_vec_isa_list()
     for name in ("conformance.pipelines", "conformance.loopback"):
         if name in sys.modules:
             sys.modules[name].warm_up()

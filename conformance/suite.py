@@ -140,7 +140,7 @@ class Suite:
         told["expected"] = sorted(deviations.strict(self.expected))
         told["expectations"] = deviations.digest(self.expected)
         self.run = Run(told, clauses, tests)
-        isolated.warm_up()
+        isolated.warm_up(Path(self.config.getoption("aoti_cache")))
         if self.is_worker:
             given = self.config.workerinput  # type: ignore[attr-defined]
             path = Path(given["aoti_plans"], f"{given['workerid']}.json")

@@ -216,7 +216,7 @@ def main(arguments: list[str] | None = None) -> int:
                 f"--write={options.write}: cannot be written: {error}", file=sys.stderr
             )
             return 4
-    isolated.warm_up()
+    isolated.warm_up(Path(options.cache))
     verdicts = []
     with ThreadPoolExecutor(options.j) as pool:
         jobs = [
