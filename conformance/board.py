@@ -145,10 +145,12 @@ def environment(run: Run) -> str:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Name the columns: where two are of one name, by device and torch, too."""
+    """Name the columns; those of GPUs, and of one name, by device and torch too."""
     names = [run.name for run in runs]
     return [
-        f"{run.name}, {_device(run)}" if names.count(run.name) > 1 else run.name
+        f"{run.name}, {_device(run)}"
+        if names.count(run.name) > 1 or not _device(run).startswith("cpu")
+        else run.name
         for run in runs
     ]
 

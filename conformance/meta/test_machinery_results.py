@@ -244,6 +244,14 @@ def test_columns_of_one_name_are_told_apart() -> None:
     )
 
 
+def test_a_column_of_a_gpu_says_so() -> None:
+    there = {**HEADER["environment"], "device": "cuda"}
+    run = replace(small_run("pass"), header={**HEADER, "environment": there})
+
+    assert board.labels([run]) == ["small 1.0, cuda, torch 2.13.0"]
+    assert board.labels([small_run("pass")]) == ["small 1.0"]
+
+
 def test_report_prints_the_board_and_writes_markdown(tmp_path: Path) -> None:
     path = write(tmp_path / "out.jsonl", small_run("pass", "fail"))
     target = tmp_path / "board.md"
