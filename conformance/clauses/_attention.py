@@ -103,10 +103,12 @@ def _mentions(data: bytes, operator: str) -> bool:
 
 
 def newly_called(function: Callable[[], object]) -> set[str]:
-    """Name the fused backends that graphs call which `function` loads."""
+    """Name the fused backends that graphs call which `function` loads and returns."""
     before = gauges.libraries()
-    function()
-    return calls_of(gauges.libraries() - before)
+    kept = function()  # libraries go with the last model that uses them
+    found = calls_of(gauges.libraries() - before)
+    del kept
+    return found
 
 
 def launched(function: Callable[[], object]) -> set[str]:

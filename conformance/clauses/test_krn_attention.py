@@ -46,9 +46,10 @@ def test_a_chosen_backend_answers_as_eager_does(
 def test_a_chosen_backend_is_what_compiled_code_calls(
     impl: Adapter, cache: PackageCache, backend: str, seed: int
 ) -> None:
-    def answer() -> None:
+    def answer() -> Pair:
         pair = twins(impl, cache, backend, seed)
         assert_agrees(pair, attention.call(seed=seed))
+        return pair
 
     assert newly_called(answer) == fused(backend)
 
@@ -140,10 +141,14 @@ def test_what_is_selected_around_an_export_is_kept_or_refused(
 def _called(impl: Adapter, make: Callable[[], Any], module: nn.Module) -> set[str]:
     """Name the fused backends that a module's graph calls; none if it is refused."""
 
-    def answer() -> None:
-        for made in unless_refused(make):
-            pair = Pair(module, applied_copy(impl, made, module))
+    def answer() -> list[Pair]:
+        pairs = [
+            Pair(module, applied_copy(impl, made, module))
+            for made in unless_refused(make)
+        ]
+        for pair in pairs:
             assert_agrees(pair, attention.call(seed=3))
+        return pairs
 
     return newly_called(answer)
 
