@@ -21,14 +21,25 @@ from aoti_ref._files import sweep_dead
 from aoti_ref._task_errors import NotSendable, WorkerDied, WorkerTimedOut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 GRACE_S = 10.0  # to tidy up in, before a child that has nothing left to do is killed
 _SLICE_S = 0.2  # a grandchild that holds the pipe open hides its parent's death
 _EVENTS = {_wire.READ: select.POLLIN, _wire.WRITE: select.POLLOUT}
 
-_forking = threading.Lock()
+_forking = threading.RLock()
 _ours: set[int] = set()  # the parent's ends of all pipes: no child may keep one
+
+
+@contextlib.contextmanager
+def unforked() -> Iterator[None]:
+    """Have no child begin in the block, in which operators are called.
+
+    torch makes what an operator needs when it is called for the first time. A child
+    that begins meanwhile finds it half made, and waits forever for the other half.
+    """
+    with _forking:
+        yield
 
 
 class Child:
@@ -84,7 +95,8 @@ class Child:
             WorkerDied, WorkerTimedOut: It ended, by itself or by its limit.
         """
         try:
-            packed = _wire.pack(request)
+            with unforked():
+                packed = _wire.pack(request)
         except Exception as error:
             raise NotSendable(self.name, "argument", repr(error)) from error
         try:
@@ -201,7 +213,7 @@ def _told(status: int | None) -> str:
 def _drop() -> None:
     """In a child, whoever forked it: let go of the pipes to its siblings."""
     global _forking  # noqa: PLW0603  # the thread that holds it is not here
-    _forking = threading.Lock()
+    _forking = threading.RLock()
     for file in _ours:
         with contextlib.suppress(OSError):
             os.close(file)

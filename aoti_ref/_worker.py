@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 import torch
 
 from aoti_ref import _inductor, _serving, _wire
-from aoti_ref._child import Child
+from aoti_ref._child import Child, unforked
 from aoti_ref._locks import Lock
 from aoti_ref._task_errors import ChildTraceback, CudaInParent, NotSendable, TaskFailed
 
@@ -59,6 +59,10 @@ def gpu_task(
     A generator function gives its items one by one, each computed when it is asked
     for; closing the generator ends the child. Threads and processes that the
     function leaves running end with the child.
+
+    A call while another thread calls one of torch's operators for the first time
+    leaves the child without that operator: there it waits forever. A process with
+    such threads gives a `duration`, or calls before it starts them.
 
     Args:
         function: No coroutine function.
@@ -150,7 +154,8 @@ class Task:
         limit_s = _seconds(self._duration, args, kwargs)
         _refuse_cuda(self._name)
         try:
-            arguments = _wire.pack((args, kwargs))
+            with unforked():
+                arguments = _wire.pack((args, kwargs))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise NotSendable(self._name, "argument", reason) from error
@@ -178,7 +183,8 @@ class Task:
     def _opened(self, child: Child, answer: _wire.Packed) -> tuple[str, Any]:
         """Put an answer together, in the parent: its classes may be unknown here."""
         try:
-            kind, value = _wire.unpack(answer)
+            with unforked():
+                kind, value = _wire.unpack(answer)
         except Exception as error:
             child.end(0)
             reason = f"{type(error).__name__}: {error}"
