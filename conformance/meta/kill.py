@@ -210,7 +210,15 @@ def main(arguments: list[str] | None = None) -> int:
     writer = None
     if options.write:
         try:
-            writer = kill_table.Writer(options.write, options.device, len(wanted))
+            writer = kill_table.Writer(
+                options.write,
+                options.device,
+                len(wanted),
+                amend=bool(options.mutants),
+            )
+        except BrokenTable as error:
+            print(error, file=sys.stderr)
+            return 4
         except OSError as error:
             print(
                 f"--write={options.write}: cannot be written: {error}", file=sys.stderr

@@ -27,7 +27,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--profile", choices=spec.PROFILES, help="of its clauses only")
     made.add_argument("--device", default="cpu", help="where modules live")
     made.add_argument(
-        "--write", type=Path, metavar="FILE", help="keep the table here, as JSON"
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="keep the table here, as JSON; with names, amend the one that is there",
     )
     made.add_argument(
         "--elsewhere",

@@ -79,15 +79,30 @@ class Table:
 class Writer:
     """Keeps the table in a file; a run that is cut short leaves what it found."""
 
-    def __init__(self, path: Path, device: str, planned: int) -> None:
+    def __init__(
+        self, path: Path, device: str, planned: int, *, amend: bool = False
+    ) -> None:
         """Write the empty table to `path`.
+
+        Args:
+            path: Where it is.
+            device: Where modules live.
+            planned: How many mutants are to be hunted.
+            amend: Keep the table that is there, and exchange what is hunted again.
 
         Raises:
             OSError: It cannot be written.
+            BrokenTable: What is there is of another machine or catalogue, or no table.
         """
         self._path = path
         self._figures: dict[str, Any] = {"planned": planned, "mutants": []}
         environment = {**describe(), "device": device}
+        if amend and path.exists():
+            there = read_of_today(path)
+            if there.machine != _machine(environment):
+                raise BrokenTable(f"{path} is of another machine: {there.machine}")
+            known = [asdict(verdict) for verdict in there.verdicts]
+            self._figures = {"planned": there.planned, "mutants": known}
         self._head = {
             "benchmark": "mutants",
             "environment": environment,
@@ -97,8 +112,10 @@ class Writer:
 
     def add(self, verdict: Verdict) -> None:
         """Add a verdict; it is on the disk when this returns."""
-        self._figures["mutants"].append(asdict(verdict))
-        self._figures["mutants"].sort(key=lambda entry: entry["mutant"])
+        known = {entry["mutant"]: entry for entry in self._figures["mutants"]}
+        known[verdict.mutant] = asdict(verdict)
+        self._figures["mutants"] = [known[name] for name in sorted(known)]
+        self._figures["planned"] = max(self._figures["planned"], len(known))
         self._write()
 
     def _write(self) -> None:

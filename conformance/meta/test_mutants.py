@@ -65,7 +65,7 @@ import small_mutants
 from conformance import collecting, isolated, spec
 from conformance.meta import kill
 
-isolated.warm_up = lambda: None  # nothing here compiles
+isolated.warm_up = lambda _: None  # nothing here compiles
 
 spec.SPEC = Path("SPEC.md").resolve()
 collecting.CLAUSES = Path("clauses").resolve()
@@ -102,7 +102,7 @@ def kills(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Run the program on mutants of which it is known what becomes of them."""
     monkeypatch.setattr(kill, "keep_cuda_out", lambda: None)
     for name in ("prepare_environment", "warm_up"):
-        monkeypatch.setattr(isolated, name, lambda: None)
+        monkeypatch.setattr(isolated, name, lambda *_: None)
 
     def run(*arguments: str, bare: tuple[str, ...] = (), **words: str) -> int:
         found = {
@@ -193,6 +193,26 @@ def test_what_survives_elsewhere_fails_here(
 
     assert kills(f"--write={gpu}", CAP_02="SURVIVED") == 1
     assert kills(f"--elsewhere={gpu}", CAP_02="blocked") == 1
+
+
+def test_named_mutants_are_hunted_again_in_a_table_that_there_is(
+    kills: Callable[..., int], tmp_path: Path
+) -> None:
+    table, found = tmp_path / "cpu.json", {"CAP_01": "killed", "CAP_02": "SURVIVED"}
+    assert kills(f"--write={table}", **found) == 1
+
+    assert kills(f"--write={table}", "CAP_02", CAP_01="SURVIVED", CAP_02="killed") == 0
+    again = kill_table.read(table)
+    assert [(v.mutant, v.word) for v in again.verdicts] == [
+        ("CAP_01", "killed"),
+        ("CAP_02", "killed"),
+    ]
+    assert again.planned == 2
+
+    table.write_text(table.read_text().replace('"cpus": ', '"cpus": 9'))
+    elsewhere = table.read_text()
+    assert kills(f"--write={table}", "CAP_02", **found) == 4
+    assert table.read_text() == elsewhere
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from aoti_ref import _host
+from aoti_ref import _host, _inductor
 from conformance import archives
 from conformance.adapter import Refused
 from conformance.adapters import reference
@@ -17,6 +17,8 @@ from conformance.meta.mutants._make import Mutant, mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    import torch
 
     from conformance.archives import Entry
 
@@ -38,6 +40,15 @@ def careless(*changes: tuple[Any, str, Any]) -> Any:
         return reference.load(folder)
 
     return load
+
+
+def any_library(package: Any, device: torch.device, read: Any) -> Any:
+    """Make a runner, for `aoti_ref._binding`: constants of its own stay as they are."""
+    runner = package.runner(device)
+    names = runner.get_constant_names_to_original_fqns().items()
+    known = {name: _inductor.borrow(read[fqn]) for name, fqn in names if fqn in read}
+    runner.update_constant_buffer(known, False, False, True)
+    return runner
 
 
 def before(look: Callable[[Path], object]) -> Any:

@@ -20,6 +20,7 @@ from conformance.adapters import reference
 from conformance.meta.mutants._applied import on_a_copy
 from conformance.meta.mutants._around import around
 from conformance.meta.mutants._make import Mutant, mutant
+from conformance.meta.mutants._packages import any_library
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,20 +55,12 @@ def _packs(exported: Any, *, options: Options = None) -> Any:
         return reference.compile(exported, options=chosen)
 
 
-def _with_what_it_packed(package: Any, device: torch.device, read: Any) -> Any:
-    runner = package.runner(device)
-    names = runner.get_constant_names_to_original_fqns().items()
-    known = {name: _inductor.borrow(read[fqn]) for name, fqn in names if fqn in read}
-    runner.update_constant_buffer(known, False, False, True)
-    return runner
-
-
-def _takes_what_it_packed(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
-    with patch.object(_binding, "_runner", _with_what_it_packed):
+def _binds_any_library(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    with patch.object(_binding, "_runner", any_library):
         return answer(*args, **kwargs)
 
 
-CMP_25_packs = mutant("CMP-25", compile=_packs, apply=around(_takes_what_it_packed))
+CMP_25_packs = mutant("CMP-25", compile=_packs, apply=around(_binds_any_library))
 CMP_25_stale = mutant("CMP-25", apply=on_a_copy(lambda _: None))
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _host, _inductor, _kernels, _manifest
+from aoti_ref import _binding, _host, _inductor, _kernels, _manifest
 from aoti_ref._errors import BrokenPackage, Fault
 from conformance import archives
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._packages import (
     FILE,
+    any_library,
     before,
     beside,
     careless,
@@ -113,7 +114,9 @@ PKG_10_sizes = sharing("PKG-10", load=careless((_manifest, "hold", not_checked))
 PKG_11 = sharing(
     "PKG-11",
     load=careless(
-        (_manifest, "hold", not_checked), (_manifest, "sizes_first", not_checked)
+        (_manifest, "hold", not_checked),
+        (_manifest, "sizes_first", not_checked),
+        (_binding, "_runner", any_library),
     ),
 )
 
