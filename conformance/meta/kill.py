@@ -214,7 +214,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.write,
                 options.device,
                 len(wanted),
-                amend=bool(options.mutants),
+                amend=names if options.mutants else None,
             )
         except BrokenTable as error:
             print(error, file=sys.stderr)

@@ -15,7 +15,7 @@ from conformance import spec, writing
 from conformance.environment import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
 KILLED = "killed"
@@ -80,7 +80,12 @@ class Writer:
     """Keeps the table in a file; a run that is cut short leaves what it found."""
 
     def __init__(
-        self, path: Path, device: str, planned: int, *, amend: bool = False
+        self,
+        path: Path,
+        device: str,
+        planned: int,
+        *,
+        amend: Collection[str] | None = None,
     ) -> None:
         """Write the empty table to `path`.
 
@@ -88,7 +93,8 @@ class Writer:
             path: Where it is.
             device: Where modules live.
             planned: How many mutants are to be hunted.
-            amend: Keep the table that is there, and exchange what is hunted again.
+            amend: Keep what the table that is there says of these mutants, until they
+                are hunted again.
 
         Raises:
             OSError: It cannot be written.
@@ -97,12 +103,13 @@ class Writer:
         self._path = path
         self._figures: dict[str, Any] = {"planned": planned, "mutants": []}
         environment = {**describe(), "device": device}
-        if amend and path.exists():
+        if amend is not None and path.exists():
             there = read_of_today(path)
             if there.machine != _machine(environment):
                 raise BrokenTable(f"{path} is of another machine: {there.machine}")
-            known = [asdict(verdict) for verdict in there.verdicts]
-            self._figures = {"planned": there.planned, "mutants": known}
+            kept = [asdict(v) for v in there.verdicts if v.mutant in amend]
+            gone = len(there.verdicts) - len(kept)
+            self._figures = {"planned": there.planned - gone, "mutants": kept}
         self._head = {
             "benchmark": "mutants",
             "environment": environment,

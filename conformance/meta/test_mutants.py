@@ -209,6 +209,13 @@ def test_named_mutants_are_hunted_again_in_a_table_that_there_is(
     ]
     assert again.planned == 2
 
+    assert kills(f"--write={table}", "CAP_02", CAP_02="killed") == 0  # without CAP_01
+    alone = kill_table.read(table)
+    assert ([verdict.mutant for verdict in alone.verdicts], alone.planned) == (
+        ["CAP_02"],
+        1,
+    )
+
     table.write_text(table.read_text().replace('"cpus": ', '"cpus": 9'))
     elsewhere = table.read_text()
     assert kills(f"--write={table}", "CAP_02", **found) == 4
