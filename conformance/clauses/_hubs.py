@@ -82,8 +82,13 @@ def fetched(impl: Hubs, seed: int, **said: Any) -> nn.Module:
 
 
 def fetch_in_passing(adapter: str, revision: str) -> None:
-    """Fetch in a fresh Python, whose client reads its variables anew."""
-    cast("Hubs", load(adapter)).fetch(REPOSITORY, revision=revision, trust=TRUST)
+    """Fetch in a fresh Python, whose client reads its variables anew; and apply.
+
+    A layer may put off what it fetches until then.
+    """
+    impl = cast("Hubs", load(adapter))
+    fetched = impl.fetch(REPOSITORY, revision=revision, trust=TRUST)
+    impl.apply(fetched, blocks.seeded(blocks.Stack))
 
 
 def assert_right(module: nn.Module, seed: int) -> None:
