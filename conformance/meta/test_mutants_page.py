@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from conformance import measured
 from conformance.meta import kill_table
 from conformance.meta.kill_table import Table, Verdict
 
@@ -54,6 +55,20 @@ def test_a_table_that_was_cut_short_says_so(tmp_path: Path) -> None:
     (text,) = kill_table.pages(tmp_path, tmp_path).values()
 
     assert ": 1 mutants, cut short: 2 are missing\n" in text
+
+
+def test_a_table_tells_the_board_how_many_died(tmp_path: Path) -> None:
+    path = tmp_path / "mutants-cpu.json"
+    writer = kill_table.Writer(path, "cpu", planned=3)
+    for name, word in (("CAP_01", "killed"), ("CAP_02", "SURVIVED"), ("X", "blocked")):
+        writer.add(Verdict(name, name.replace("_", "-"), word, "test_x"))
+
+    checks = measured.read(path).checks
+
+    assert [(check.found, check.good) for check in checks] == [
+        ("1", False),
+        ("1", True),
+    ]
 
 
 def test_without_tables_there_is_no_page(tmp_path: Path) -> None:
