@@ -86,7 +86,14 @@ def main(arguments: list[str] | None = None) -> int:
     tests = max(len(run.plan) for run in runs)
     print(f"{options.times} times {tests} tests: {len(found)} that differ")
     if options.write:
-        figures = {"times": options.times, "tests": tests, "differing": found}
+        text = f"of {tests} tests, run {options.times} times, those that differ"
+        target = {"text": text, "found": len(found), "good": not found}
+        figures = {
+            "times": options.times,
+            "tests": tests,
+            "differing": found,
+            "targets": [target],
+        }
         content = {
             "benchmark": "flaky",
             "environment": describe(),

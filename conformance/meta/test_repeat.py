@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance import measured
 from conformance.meta import repeat
 from conformance.results import Result, Run
 
@@ -85,6 +86,8 @@ def test_an_outcome_that_differs_is_told(stage: Stage) -> None:
     kept = json.loads((stage.pytester.path / "flaky.json").read_text())
     (told,) = kept["figures"]["differing"].values()
     assert told["outcomes"] == {"pass": 1, "fail": 1}
+    (check,) = measured.read(stage.pytester.path / "flaky.json").checks
+    assert (check.found, check.good) == ("1", False)
 
 
 def test_a_test_without_a_result_differs() -> None:
