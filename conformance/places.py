@@ -21,7 +21,8 @@ def _known() -> list[tuple[re.Pattern[str], str]]:
     real = {str(Path(folder).resolve()): name for folder, name in found.items()}
     longest = sorted((real | found).items(), key=lambda pair: -len(pair[0]))
     return [
-        (re.compile(rf"(?<![\w.]){re.escape(folder)}/"), name)
+        # pytest puts an ellipsis in the place of what it leaves out.
+        (re.compile(rf"(?<!\w)(?<![^.]\.){re.escape(folder)}/"), name)
         for folder, name in longest
         if len(Path(folder).parts) > 1  # not the root
     ]
