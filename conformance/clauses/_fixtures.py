@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def package(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
+def package(impl: Packages, cache: PackageCache, tmp_path: Path, seed: int) -> Path:
     """Save a compiled Stack."""
-    return _unpacking.saved(impl, cache, tmp_path)
+    return _unpacking.saved(impl, cache, tmp_path, seed)
 
 
 @pytest.fixture

@@ -29,30 +29,31 @@ def saved(
     cache: PackageCache,
     module: Callable[[], nn.Module],
     folder: Path,
+    seed: int,
     prepare: Callable[[], object],
 ) -> Path:
-    """Save a compiled module in a child that does `prepare` first; give where."""
+    """Save a compiled module of `seed` in a child that does `prepare` first."""
     package, temporary = folder / "package", folder / "compiling"
     package.mkdir()
     temporary.mkdir()
 
     def save() -> None:
         prepare()
-        made = cache.compiled(blocks.seeded(module), kernels.call())
+        made = cache.compiled(blocks.seeded(module, seed), kernels.call())
         impl.save(made, package)
 
     in_child(save, temporary)
     return package
 
 
-def attending(impl: Any, cache: PackageCache, folder: Path) -> Path:
+def attending(impl: Any, cache: PackageCache, folder: Path, seed: int) -> Path:
     """Save a compiled Attending; this process knows nothing of the kernel."""
     kernel = kernels.write(folder / "kernel-of-the-build")
 
     def prepare() -> None:
         impl.use_kernel(kernels.REPOSITORY, folder=kernel)
 
-    return saved(impl, cache, kernels.Attending, folder, prepare)
+    return saved(impl, cache, kernels.Attending, folder, seed, prepare)
 
 
 def put(folder: Path, **said: Any) -> Path:

@@ -40,13 +40,17 @@ _MS_NOEXEC, _MS_REC, _MS_PRIVATE = 8, 1 << 14, 1 << 18
 _CLONE_NEWNS = 0x20000
 
 
-def saved(impl: Packages, cache: PackageCache, folder: Path) -> Path:
-    """Save a compiled Stack in a new folder, and leave this process fit to fork."""
+def saved(impl: Packages, cache: PackageCache, folder: Path, seed: int) -> Path:
+    """Save a compiled Stack in a new folder, and leave this process fit to fork.
+
+    Its weights are those of `seed`, as of the modules that it is applied to: an
+    implementation that keeps them in the package is no worse at this for it.
+    """
     package = folder / "package"
     package.mkdir()
 
     def save() -> None:
-        module = blocks.seeded(blocks.Stack)
+        module = blocks.seeded(blocks.Stack, seed)
         impl.save(cache.compiled(module, blocks.call()), package)
 
     ending = isolated.run_forked(save, deadline_s=COMPILE_S)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def package(impl: Any, cache: PackageCache, tmp_path: Path) -> Path:
+def package(impl: Any, cache: PackageCache, tmp_path: Path, seed: int) -> Path:
     """Save a compiled Attending; this process knows nothing of the kernel."""
-    return _kernels.attending(impl, cache, tmp_path)
+    return _kernels.attending(impl, cache, tmp_path, seed)
 
 
 @clause("KRN-01")
@@ -211,14 +211,14 @@ def test_a_package_keeps_no_folder_of_a_kernel(impl: Any, tmp_path: Path) -> Non
 
 @clause("KRN-11")
 def test_an_operator_of_no_kernel_is_named(
-    impl: Any, cache: PackageCache, temporary: Path, tmp_path: Path
+    impl: Any, cache: PackageCache, temporary: Path, tmp_path: Path, seed: int
 ) -> None:
     package = _kernels.saved(
-        impl, cache, kernels.Halving, tmp_path, kernels.register_loose
+        impl, cache, kernels.Halving, tmp_path, seed, kernels.register_loose
     )
 
     def load() -> Any:
-        module = blocks.seeded(kernels.Halving)
+        module = blocks.seeded(kernels.Halving, seed)
         impl.apply(impl.load(package), module)
         return module(*kernels.call().args)
 

@@ -52,7 +52,7 @@ def test_a_cached_kernel_is_not_a_trusted_one(
         impl.use_kernel(kernels.REPOSITORY, revision=commit, trust=["tiny-kernels"])
 
     module = kernels.AttendingFromHub
-    package = _kernels.saved(impl, cache, module, tmp_path, use)
+    package = _kernels.saved(impl, cache, module, tmp_path, seed, use)
 
     def untold() -> Any:
         ended = refused(lambda: answer(impl, package, seed))

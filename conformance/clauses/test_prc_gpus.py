@@ -50,7 +50,7 @@ def test_the_current_gpu_stays(second: Pair, seed: int) -> None:
 def test_loading_keeps_the_current_gpu(
     impl: Packages, cache: PackageCache, seed: int, tmp_path: Path
 ) -> None:
-    package = _unpacking.saved(impl, cache, tmp_path)
+    package = _unpacking.saved(impl, cache, tmp_path, seed)
     torch.cuda.set_device(1)
     first, eager = (blocks.seeded(blocks.Stack, seed).to("cuda:0") for _ in range(2))
     given = blocks.hidden_states(seed=seed).to("cuda:0")

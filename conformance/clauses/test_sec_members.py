@@ -44,9 +44,11 @@ _CROWD = 50_000
 
 
 @pytest.fixture
-def tampering(impl: Packages, cache: PackageCache, tmp_path: Path) -> Tampering:
+def tampering(
+    impl: Packages, cache: PackageCache, tmp_path: Path, seed: int
+) -> Tampering:
     """Save a compiled Stack, to make copies of it."""
-    return Tampering(_unpacking.saved(impl, cache, tmp_path), tmp_path)
+    return Tampering(_unpacking.saved(impl, cache, tmp_path, seed), tmp_path)
 
 
 @pytest.fixture
