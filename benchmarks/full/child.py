@@ -32,6 +32,8 @@ def base(job: Job) -> dict[str, Any]:
     model = MODELS[job.model]
     work = floor.work(model, tiny=job.tiny)
     reached = floor.ceilings(job.device, tiny=job.tiny)
+    held = floor.held_ceilings(job.device, tiny=job.tiny)
+    steady = {kind: found["tflops"] for kind, found in held.items()}
     module: Any = model.build(job.device, tiny=job.tiny)
     weights = weights_bytes(module)
     call = model.inputs(module, job.device, tiny=job.tiny)
@@ -40,6 +42,9 @@ def base(job: Job) -> dict[str, Any]:
     return {
         "work_tflop": work,
         "ceilings_tflops": reached,
+        "held": held,
+        "held_floor_ms": floor.milliseconds(work, steady),
+        "held_floor_fp8_ms": floor.milliseconds(work, steady, products="matmul_fp8"),
         "floor_ms": floor.milliseconds(work, reached),
         "floor_fp8_ms": floor.milliseconds(work, reached, products="matmul_fp8"),
         "weights_bytes": weights,

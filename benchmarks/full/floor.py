@@ -6,9 +6,9 @@ matrix products and one for attention, are measured in the same run.
 
 from __future__ import annotations
 
-import math
 import statistics
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -16,10 +16,11 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.full import gauge
+from benchmarks.full.held import held
 from benchmarks.full.models import DTYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from benchmarks.full.models import Model
 
@@ -33,6 +34,13 @@ _TINY_PRODUCTS = ((256, 256, 256),)
 _BACKENDS = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION)
 # On the meta device attention is taken apart, into products of batches.
 _IN_ATTENTION = ("aten.bmm", "aten.baddbmm", "scaled_dot_product")
+
+
+class _Task(NamedTuple):
+    """What a ceiling is measured with: its work, and what does it."""
+
+    tflop: float
+    run: Callable[[], Any]
 
 
 def work(model: Model, *, tiny: bool = False) -> dict[str, float]:
@@ -56,48 +64,76 @@ def divided(counts: Mapping[Any, int]) -> dict[str, float]:
 
 def ceilings(device: str, *, tiny: bool = False) -> dict[str, float]:
     """Measure how many TFLOP/s this device reaches, with whatever does best."""
+    found: dict[str, float] = {}
+    for kind, tasks in _tasks(device, tiny=tiny).items():
+        speeds = [task.tflop / _median_ms(task.run, device) * 1e3 for task in tasks]
+        found[kind] = max(speeds)
+    return found
+
+
+def held_ceilings(device: str, *, tiny: bool = False) -> dict[str, dict[str, Any]]:
+    """Measure the same over two seconds, each at what does best for a moment.
+
+    Returns:
+        For each kind `tflops`, and the `watts` and `mhz` of the GPU meanwhile.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for kind, tasks in _tasks(device, tiny=tiny).items():
+        best = max(tasks, key=lambda task: task.tflop / _median_ms(task.run, device))
+        told = held(best.run, device)
+        found[kind] = {"tflops": best.tflop / told.pop("ms") * 1e3, **told}
+    return found
+
+
+def _tasks(device: str, *, tiny: bool) -> dict[str, list[_Task]]:
+    """Make what the ceilings are measured with, of each kind what this device has."""
     products = _TINY_PRODUCTS if tiny else _PRODUCTS
-    batch, heads, tokens, width = _TINY_ATTENTION if tiny else _ATTENTION
-    speeds = []
-    for m, n, k in products:
-        a = torch.randn(m, k, device=device, dtype=DTYPE)
-        b = torch.randn(n, k, device=device, dtype=DTYPE)
-        ms = _median_ms(lambda a=a, b=b: a @ b.t(), device)
-        speeds.append(2 * m * n * k / ms * 1e3 / _TERA)
-    found = {"matmul": max(speeds)}
+    found = {"matmul": [_product(*sizes, device) for sizes in products]}
     if device != "cpu" and torch.cuda.get_device_capability() >= (8, 9):
-        found["matmul_fp8"] = max(_fp8_speed(*sizes, device) for sizes in products)
-    q, k_, v = (
-        torch.randn(batch, heads, tokens, width, device=device, dtype=DTYPE)
-        for _ in range(3)
-    )
-    flops = 4 * batch * heads * tokens * tokens * width
-    ms = min(_attention_ms(backend, (q, k_, v), device) for backend in _BACKENDS)
-    return found | {"attention": flops / ms * 1e3 / _TERA}
+        found["matmul_fp8"] = [_fp8_product(*sizes, device) for sizes in products]
+    sizes = _TINY_ATTENTION if tiny else _ATTENTION
+    return found | {"attention": _attentions(sizes, device)}
 
 
-def _fp8_speed(m: int, n: int, k: int, device: str) -> float:
-    """Measure products of FP8 with one scale each, as TFLOP/s."""
+def _product(m: int, n: int, k: int, device: str) -> _Task:
+    a = torch.randn(m, k, device=device, dtype=DTYPE)
+    b = torch.randn(n, k, device=device, dtype=DTYPE)
+    return _Task(2 * m * n * k / _TERA, lambda: a @ b.t())
+
+
+def _fp8_product(m: int, n: int, k: int, device: str) -> _Task:
+    """Make a product of FP8 with one scale each."""
     a, b = (
         torch.randn(size, k, device=device).to(torch.float8_e4m3fn) for size in (m, n)
     )
     one = torch.ones((), device=device)
     given: Any = {"scale_a": one, "scale_b": one, "out_dtype": DTYPE}
     product = torch._scaled_mm  # noqa: SLF001  # nothing public multiplies FP8
-    ms = _median_ms(lambda: product(a, b.t(), use_fast_accum=True, **given), device)
-    return 2 * m * n * k / ms * 1e3 / _TERA
+    multiply = lambda: product(a, b.t(), use_fast_accum=True, **given)  # noqa: E731
+    return _Task(2 * m * n * k / _TERA, multiply)
 
 
-def _attention_ms(
-    backend: SDPBackend, given: tuple[torch.Tensor, ...], device: str
-) -> float:
-    """Time attention by one backend; for ever, where there is none."""
-    q, k, v = given
-    try:
+def _attentions(sizes: tuple[int, int, int, int], device: str) -> list[_Task]:
+    """Make attention by each backend that runs here."""
+    batch, heads, tokens, width = sizes
+    q, k, v = (
+        torch.randn(batch, heads, tokens, width, device=device, dtype=DTYPE)
+        for _ in range(3)
+    )
+
+    def attend(backend: SDPBackend) -> torch.Tensor:
         with sdpa_kernel(backend):
-            return _median_ms(lambda: scaled_dot_product_attention(q, k, v), device)
-    except RuntimeError:
-        return math.inf
+            return scaled_dot_product_attention(q, k, v)
+
+    found = []
+    for backend in _BACKENDS:
+        try:
+            attend(backend)
+        except RuntimeError:
+            continue
+        tflop = 4 * batch * heads * tokens * tokens * width / _TERA
+        found.append(_Task(tflop, partial(attend, backend)))
+    return found
 
 
 def _median_ms(function: Any, device: str) -> float:

@@ -43,6 +43,12 @@ COMPILING: dict[str, Compiling] = {
     "aoti_ref_whole_replayed": Reference(
         regional=False, options=_DESCENT, replayed=True
     ),
+    "aoti_ref_whole_epilogues": Reference(
+        regional=False, options=_UNSPLIT, epilogues=True
+    ),
+    "aoti_ref_whole_epilogues_replayed": Reference(
+        regional=False, options=_UNSPLIT, epilogues=True, replayed=True
+    ),
     "fp8_row_regional_descent": Quantised("per_row", regional=True, options=_DESCENT),
     "fp8_row_regional_unsplit": Quantised("per_row", regional=True, options=_UNSPLIT),
     "fp8_row_regional_replayed": Quantised(

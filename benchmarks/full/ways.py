@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks.full import stages
-from benchmarks.full.tuning import Replayed, fused
+from benchmarks.full.tuning import Replayed, fused, with_epilogues
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,6 +170,11 @@ class Reference(Eager):
 
     exporting: Mapping[str, Any] = {}  # for `export`
 
+    def lacks(self, device: str) -> str:
+        if self.epilogues and device == "cpu":
+            return f"on {device} no product has this epilogue"
+        return super().lacks(device)
+
     def split(self, spent: dict[str, float], total: float) -> dict[str, float]:
         return stages.ahead(spent, total)
 
@@ -180,8 +185,10 @@ class Reference(Eager):
         options: Mapping[str, Any] | None = None,
         fused: bool = False,
         replayed: bool = False,
+        epilogues: bool = False,
     ) -> None:
         self.regional = regional
+        self.epilogues = epilogues  # whether products write what a GELU makes of them
         self.options = options  # Inductor's
         self.fused = fused  # whether a layer makes queries, keys and values at once
         self.replayed = replayed  # whether its launches are recorded, and replayed
@@ -213,6 +220,8 @@ class Reference(Eager):
         with aoti_ref.capture(module) as captured:
             module(**calls[0])
         program = aoti_ref.export(module, captured, **self.exporting)
+        if self.epilogues:
+            program = with_epilogues(program)
         aoti_ref.compile(program, options=self.options).save(path)
         return {type(module).__name__: path.stat().st_size}
 

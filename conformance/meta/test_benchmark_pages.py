@@ -193,3 +193,21 @@ def test_rows_in_fp8_are_held_to_a_floor_of_their_own() -> None:
 
     assert "| 80.0% | 1.50 | 0.50 | 30 |" in text
     assert "Products of FP8 reach 1480 TFLOP/s" in text
+
+
+def test_speeds_that_last_are_told_beside_those_of_a_moment() -> None:
+    found = file()
+    assert "Over two seconds" not in table.section(found)  # an older file has none
+    found["figures"]["base"] |= {
+        "held": {
+            "matmul": {"tflops": 684.0, "watts": 690.2, "mhz": 1515.0},
+            "attention": {"tflops": 583.0, "watts": None, "mhz": None},
+        },
+        "held_floor_ms": 112.0,
+        "held_floor_fp8_ms": None,
+    }
+
+    text = table.section(found)
+
+    assert "products 684 TFLOP/s (690 W, 1515 MHz), attention 583 TFLOP/s;" in text
+    assert "the floor at these is 112 ms." in text

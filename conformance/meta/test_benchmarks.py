@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import record
-from benchmarks.full import floor, gauge, jobs, run, stages
+from benchmarks.full import floor, gauge, jobs, run, stages, tuning
 from benchmarks.full.models import MODELS, weights_bytes
 from benchmarks.full.rows import WAYS
 
@@ -161,6 +162,31 @@ def test_ceilings_are_measured_where_there_is_no_gpu() -> None:
 
     assert 0 < found["attention"] < math.inf
     assert 0 < found["matmul"] < math.inf
+
+
+def test_speeds_that_last_are_measured_where_there_is_no_gpu() -> None:
+    found = floor.held_ceilings("cpu", tiny=True)
+
+    assert found.keys() == {"matmul", "attention"}
+    assert all(0 < told["tflops"] < math.inf for told in found.values())
+    assert all(told["watts"] is None and told["mhz"] is None for told in found.values())
+
+
+def test_a_product_writes_what_the_gelu_after_it_makes() -> None:
+    module = nn.Sequential(
+        nn.Linear(4, 8), nn.GELU("tanh"), nn.Linear(8, 8), nn.GELU(), nn.Tanh()
+    )
+    x = torch.randn(2, 3, 4)
+    program = torch.export.export(module.eval(), (x,))
+    wanted = program.module()(x)
+
+    found = tuning.with_epilogues(program)
+
+    called = [str(node.target) for node in found.graph.nodes]
+    assert called.count("aten._addmm_activation.default") == 1
+    assert called.count("aten.gelu.default") == 1  # it is of another kind
+    # A CPU's own epilogue is the other GELU, a little off.
+    torch.testing.assert_close(found.module()(x), wanted, rtol=0.01, atol=0.01)
 
 
 def test_a_second_failure_takes_the_first_figures_away() -> None:
