@@ -1,9 +1,8 @@
 """How fast a device stays: a large GPU may run faster for a moment than for a second.
 
-A burst of matrix products runs at the clock that an idle GPU may have. Held up, it draws
-what the board may draw at most, and the clock falls until it does not draw more. A
-model's call is long enough for that, so that a floor from bursts is one that no code
-reaches.
+A burst of matrix products runs at the clock that an idle GPU may have. If they last,
+they draw what the board may draw at most, and the clock falls until they draw no more.
+A model's call is long enough for that: no code reaches a floor that bursts tell.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ def held(function: Callable[[], Any], device: str) -> dict[str, float | None]:
     """Call `function` for two seconds without a pause.
 
     Returns:
-        `ms` of a call, the median of the second half; `watts` and `mhz` of the GPU then,
-        as its driver tells them: None on a CPU, or where nobody can ask the driver.
+        `ms` of a call, the median of the second half; `watts` and `mhz` of the GPU
+        then, as its driver tells them: None on a CPU, or where nobody can ask it.
     """
     once = _milliseconds(function, 1, device)
     calls = max(int(_AT_ONCE_MS / max(once, 1e-3)), 1)
