@@ -92,9 +92,12 @@ def prepare_environment() -> None:
 
     A context made in the parent would be of no use in the children, and break
     them; Inductor's pool of compiling processes belongs to the child that uses it.
+    And what calls the kernels of a graph is compiled for debugging: that takes the
+    C++ compiler four fifths of the time, most of what a small graph costs.
     """
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     os.environ.setdefault("TORCH_WARM_POOL", "0")
+    os.environ.setdefault("AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL", "Og")
 
 
 def warm_up(cache: Path | None = None) -> None:
