@@ -12,7 +12,9 @@ from conformance.fixtures import (
     two_gpus,
 )
 from conformance.imports import keep_cuda_out
+from conformance.isolated import prepare_environment
 
+prepare_environment()  # before torch is imported, which reads it once
 keep_cuda_out()  # before what is imported here would start it
 from conformance.clauses._fixtures import hub, package, temporary  # noqa: E402
 

@@ -44,3 +44,15 @@ def test_fresh_python_that_dies_says_how(code: str, how: str) -> None:
         fresh_python(code, timeout_s=1)
 
     assert caught.value.how == how
+
+
+def test_torch_reads_its_environment_after_it_was_prepared() -> None:
+    name = "AOT_INDUCTOR_COMPILE_WRAPPER_OPT_LEVEL"
+    code = (
+        f"import os; os.environ.pop({name!r}, None)\n"
+        "import conformance.clauses.conftest\n"
+        "import torch._inductor.config as found\n"
+        "result = found.aot_inductor.compile_wrapper_opt_level"
+    )
+
+    assert fresh_python(code, timeout_s=120).value == "Og"
