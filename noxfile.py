@@ -133,8 +133,8 @@ def gpu(session: nox.Session) -> None:
     run(session, "pytest", *where, *workers, *report, *session.posargs)
     if session.posargs:
         return
-    of_gpus = "--device", "cuda", "--profile", "hopper"
-    run(session, "conformance.meta.kill", "-j", "1", *of_gpus)
+    of_gpus = "-j", "4", "--device", "cuda", "--profile", "hopper"
+    run(session, "conformance.meta.kill", *of_gpus)
 
 
 @nox.session

@@ -26,13 +26,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import pytest
 from rich.console import Console
 from rich.table import Table as Drawn
 
 import conformance.meta.mutants
-from conformance import collecting, isolated, lines, results, spec
+from conformance import collecting, gpus, isolated, lines, results, spec
 from conformance.imports import keep_cuda_out
 from conformance.meta import kill_table
 from conformance.meta.kill_options import parser, wanted_by
@@ -47,7 +48,7 @@ from conformance.meta.kill_table import (
 from conformance.meta.mutants._make import Mutant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from types import ModuleType
 
 MUTANTS = conformance.meta.mutants
@@ -226,7 +227,7 @@ def main(arguments: list[str] | None = None) -> int:
             return 4
     isolated.warm_up(Path(options.cache))
     verdicts = []
-    with ThreadPoolExecutor(options.j) as pool:
+    with shared(options.device, options.j), ThreadPoolExecutor(options.j) as pool:
         jobs = [
             pool.submit(hunt, p, m.clause, options.cache, options.device)
             for p, m in wanted.items()
@@ -244,6 +245,23 @@ def main(arguments: list[str] | None = None) -> int:
     _print(shown, missing)
     undecided = elsewhere and any(verdict.word == BLOCKED for verdict in shown)
     return int(bool(missing or undecided) or any(verdict.bad for verdict in shown))
+
+
+@contextlib.contextmanager
+def shared(device: str, workers: int) -> Iterator[None]:
+    """Let hunts agree on who uses a GPU: some tests measure what the whole of it holds.
+
+    The first lock is that of the device's own GPU.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    own = int(device.partition(":")[2] or 0)
+    numbers = sorted(range(max(len(gpus.visible()), own + 1)), key=lambda n: n != own)
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ):
+        locks = [Path(folder, f"gpu-{number}.lock") for number in numbers]
+        gpus.share(among=workers, workers=workers, locks=locks)
+        yield
 
 
 def _decided(verdict: Verdict, there: Mapping[str, tuple[Verdict, str]]) -> Verdict:

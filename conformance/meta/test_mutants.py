@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import isolated
+from conformance import gpus, isolated
 from conformance.meta import kill, kill_table
 from conformance.meta.kill_table import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conformance.meta.conftest import Stage
 
@@ -126,6 +127,25 @@ def test_only_killed_and_blocked_are_good(kills: Callable[..., int]) -> None:
     assert kills(CAP_01="killed", CAP_02="blocked") == 0
     assert kills(CAP_01="killed", CAP_02="SURVIVED") == 1
     assert kills(CAP_01="killed", CAP_02="MISPLACED") == 1
+
+
+def test_hunts_on_a_gpu_agree_on_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = "AOTI_GPU_LOCKS", "AOTI_GPU_WORKERS", "TORCHINDUCTOR_COMPILE_THREADS"
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(gpus, "visible", lambda: ["0", "1"])
+
+    with kill.shared("cpu", 3):
+        assert not os.environ.keys() & {*names}
+    with kill.shared("cuda:1", 3):
+        locks = os.environ["AOTI_GPU_LOCKS"].split(os.pathsep)
+        assert [Path(lock).name for lock in locks] == ["gpu-1.lock", "gpu-0.lock"]
+        with gpus.held():
+            assert gpus.sharing() == 3
+        with gpus.held(alone=True):
+            assert gpus.sharing() == 1
+
+    assert not os.environ.keys() & {*names}
 
 
 def test_a_clause_without_a_mutant_fails_the_whole_table(
