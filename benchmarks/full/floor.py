@@ -81,7 +81,8 @@ def held_ceilings(device: str, *, tiny: bool = False) -> dict[str, dict[str, Any
     for kind, tasks in _tasks(device, tiny=tiny).items():
         best = max(tasks, key=lambda task: task.tflop / _median_ms(task.run, device))
         told = held(best.run, device)
-        found[kind] = {"tflops": best.tflop / told.pop("ms") * 1e3, **told}
+        tflops = best.tflop / told.ms * 1e3
+        found[kind] = {"tflops": tflops, "watts": told.watts, "mhz": told.mhz}
     return found
 
 

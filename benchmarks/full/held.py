@@ -9,33 +9,47 @@ from __future__ import annotations
 
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 _SECONDS = 2.0
 _AT_ONCE_MS = 50.0  # what is launched before anybody looks
 
 
-def held(function: Callable[[], Any], device: str) -> dict[str, float | None]:
-    """Call `function` for two seconds without a pause.
+class Held(NamedTuple):
+    """What a function came to in the second half of its time, medians.
 
-    Returns:
-        `ms` of a call, the median of the second half; `watts` and `mhz` of the GPU
-        then, as its driver tells them: None on a CPU, or where nobody can ask it.
+    Args:
+        ms: A call's time.
+        watts: What the GPU drew, as its driver tells it: None on a CPU, or where
+            nobody can ask it.
+        mhz: The clock of its multiprocessors, likewise.
     """
+
+    ms: float
+    watts: float | None
+    mhz: float | None
+
+
+def held(function: Callable[[], Any], device: str) -> Held:
+    """Call `function` for two seconds without a pause; once or more on a CPU."""
     once = _milliseconds(function, 1, device)
     calls = max(int(_AT_ONCE_MS / max(once, 1e-3)), 1)
-    found: list[tuple[float, float | None, float | None]] = []
+    found: list[Held] = []
     end = time.monotonic() + (_SECONDS if device != "cpu" else 0.0)
     while not found or time.monotonic() < end:
         ms = _milliseconds(function, calls, device)
-        found.append((ms, _watts(device), _mhz(device)))
-    ms, watts, mhz = zip(*found[len(found) // 2 :], strict=True)
-    return {"ms": statistics.median(ms), "watts": _middle(watts), "mhz": _middle(mhz)}
+        found.append(Held(ms, _watts(device), _mhz(device)))
+    late = found[len(found) // 2 :]
+    return Held(
+        statistics.median(each.ms for each in late),
+        _middle(each.watts for each in late),
+        _middle(each.mhz for each in late),
+    )
 
 
 def _milliseconds(function: Callable[[], Any], calls: int, device: str) -> float:
@@ -73,6 +87,6 @@ def _asked(question: Callable[[], float], device: str) -> float | None:
         return None
 
 
-def _middle(values: tuple[float | None, ...]) -> float | None:
+def _middle(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
