@@ -135,7 +135,8 @@ def held(*, alone: bool = False, every: bool = False) -> Iterator[None]:
     workers = sharing()
     with contextlib.ExitStack() as opened:
         locks = named.split(os.pathsep)
-        for path in locks if every else locks[:1]:
+        # In one order for all workers, or two would wait for each other's.
+        for path in sorted(locks) if every else locks[:1]:
             file = opened.enter_context(Path(path).open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         os.environ[_SHARING] = "1" if alone else str(workers)

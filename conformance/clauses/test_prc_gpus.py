@@ -47,6 +47,7 @@ def test_the_current_gpu_stays(second: Pair, seed: int) -> None:
 
 
 @clause("PRC-35")
+@pytest.mark.usefixtures("gpu_alone")  # what others take there would be blamed on it
 def test_loading_keeps_the_current_gpu(
     impl: Packages, cache: PackageCache, seed: int, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,8 +15,6 @@ from conformance.meta.conftest import outcomes
 from conformance.spec import Blocked
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from conformance.meta.conftest import Stage
 
 # This machine need have no GPU: nobody looks.
@@ -187,6 +186,22 @@ def test_who_has_the_gpu_alone_shares_it_with_nobody(
         assert _is_free(tmp_path / "other")
     assert gpus.sharing() == 3
     assert _is_free(tmp_path / "own")
+
+
+def test_workers_take_the_locks_of_several_gpus_in_one_order(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unshared(monkeypatch)
+    taken: list[str] = []
+    monkeypatch.setattr(
+        fcntl, "flock", lambda file, _: taken.append(Path(file.name).name)
+    )
+    for names in (["gpu-0", "gpu-1"], ["gpu-1", "gpu-0"]):
+        gpus.share(among=1, workers=2, locks=[tmp_path / name for name in names])
+        with gpus.held(alone=True, every=True), gpus.held():
+            pass
+
+    assert taken == ["gpu-0", "gpu-1", "gpu-0", "gpu-0", "gpu-1", "gpu-1"]
 
 
 def _is_free(lock: Path) -> bool:
