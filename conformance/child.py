@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
+import tempfile
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from _pytest.runner import SetupState, runtestprotocol
@@ -22,7 +25,9 @@ def run_isolated(
     """Run setup, call and teardown of `item` in a child; there is a report at least.
 
     Nothing of it happens in this process: fixtures of every scope are made and
-    unmade in the child, so what tests share lives on the disk.
+    unmade in the child, so what tests share lives on the disk. Its temporary files
+    are in a folder of its own, which goes with it: of a child that dies, torch's
+    loader leaves what it unpacked, up to 20 MB each time.
     """
     config = item.config
     # Else every child would number a folder of its own.
@@ -30,7 +35,8 @@ def run_isolated(
     if factory is not None:
         factory.getbasetemp()
 
-    def protocol() -> list[dict[str, Any]]:
+    def protocol(temporary: str) -> list[dict[str, Any]]:
+        os.environ["TMPDIR"] = tempfile.tempdir = temporary
         # Fixtures of other tests in this session are the parent's to tear down.
         item.session._setupstate = SetupState()  # noqa: SLF001
         hypothesis_profile.sow(getattr(item, "obj", None), seed)
@@ -41,7 +47,11 @@ def run_isolated(
         reports = runtestprotocol(item, log=False, nextitem=None)
         return [to_plain(config=config, report=report) for report in reports]
 
-    ending = isolated.run_forked(protocol, deadline_s=deadline_s)
+    with tempfile.TemporaryDirectory(
+        prefix="aoti-", ignore_cleanup_errors=True
+    ) as folder:
+        test = partial(protocol, folder)
+        ending = isolated.run_forked(test, deadline_s=deadline_s)
     if ending.kind != "answer":
         return [judging.from_ending(item, ending, _left_over(config))], ending
     from_plain = config.hook.pytest_report_from_serializable
