@@ -231,9 +231,11 @@ def load(name: str) -> Adapter:
     """Find an adapter by short name or by `package.module[:object]`.
 
     Raises:
-        BadAdapter: There is none, it does not import, it lacks a verb that it
-            must have, or it declares a capability that does not exist.
+        BadAdapter: There is none, it does not import, or what it declares cannot be
+            true (`adapter_check` says how).
     """
+    from conformance.adapter_check import check  # it knows what stands here
+
     target = _short_names().get(name, name)
     module_name, _, attribute = target.partition(":")
     try:
@@ -244,7 +246,7 @@ def load(name: str) -> Adapter:
         if not hasattr(found, part):
             raise BadAdapter(f"adapter {name!r}: {module_name} has no {attribute!r}")
         found = getattr(found, part)
-    _check(name, found)
+    check(name, found)
     adapter: Adapter = found
     return adapter
 
@@ -267,29 +269,3 @@ def _not_found(name: str, error: Exception) -> str:
         f"(short names: {', '.join(known) or 'none installed'}; "
         "or give package.module[:object])"
     )
-
-
-def _check(name: str, found: Any) -> None:
-    info = getattr(found, "info", None)
-    if not isinstance(info, Info):
-        raise BadAdapter(
-            f"adapter {name!r}: info must be a conformance.adapter.Info, "
-            f"found {type(info).__name__}"
-        )
-    declared = getattr(found, "capabilities", None)
-    if not isinstance(declared, frozenset):
-        raise BadAdapter(
-            f"adapter {name!r}: capabilities must be a frozenset of names, "
-            f"found {type(declared).__name__}"
-        )
-    if unknown := sorted(declared - set(CAPABILITIES)):
-        raise BadAdapter(
-            f"adapter {name!r} declares unknown capabilities: {', '.join(unknown)} "
-            f"(known: {', '.join(CAPABILITIES)})"
-        )
-    wanted = [
-        *CORE_VERBS,
-        *(verb for c in sorted(declared) for verb in CAPABILITIES[c]),
-    ]
-    if missing := [v for v in wanted if not callable(getattr(found, v, None))]:
-        raise BadAdapter(f"adapter {name!r} lacks the verbs: {', '.join(missing)}")

@@ -176,6 +176,7 @@ class PackageCache:
         parts = {
             "implementation": [info.name, info.version, info.variant],
             "sources": [_sources(name) for name in info.packages],
+            **_own_file(self.adapter),
             "torch": torch.__version__,
             "device": sorted({str(tensor.device) for tensor in tensors.values()}),
             "module": [_code(child) for child in _kinds(module)],
@@ -188,6 +189,16 @@ class PackageCache:
         text = json.dumps(parts, sort_keys=True)
         name = f"{info.name}-{type(module).__name__}"
         return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _own_file(adapter: Any) -> dict[str, str]:
+    """Digest the file of an adapter that is none of the suite's: it may hold a layer.
+
+    The suite's own translate only, and mutants of one share its packages.
+    """
+    path = getattr(adapter, "__file__", None)
+    foreign = path and not adapter.__name__.startswith("conformance.")
+    return {"adapter": _digest(Path(path))} if foreign else {}
 
 
 def _weights(module: nn.Module) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -38,6 +39,9 @@ docs/exit-codes.md.
 @click.version_option(__version__, prog_name="aoti-conformance")
 def main() -> None:
     """Hold a layer over AOTInductor to its specification."""
+    # An adapter may be a file in this folder, as `python -m pytest` finds it.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
 
 
 @main.command(

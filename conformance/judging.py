@@ -11,7 +11,7 @@ from conformance.adapter import Unsupported
 from conformance.spec import Blocked
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from conformance.collecting import Asked
     from conformance.deviations import Deviation
@@ -56,10 +56,20 @@ class Judgement:
     message: str
 
 
-def note_exception(report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
-    """Leave on `report` what only the child knows: the exception itself."""
+def note_exception(
+    report: pytest.TestReport, call: pytest.CallInfo[Any], files: Callable[[], set[str]]
+) -> None:
+    """Leave on `report` what only the child knows: the exception itself.
+
+    Args:
+        report: Of a phase of a test.
+        call: The phase.
+        files: Names those with the adapter's code.
+    """
     if call.excinfo is None:
         return
+    came_through = {str(entry.path) for entry in call.excinfo.traceback}
+    report.aoti_theirs = bool(came_through & files())  # type: ignore[attr-defined]
     error = call.excinfo.value
     kind = "Unsupported" if isinstance(error, Unsupported) else ""
     kind = "Blocked" if isinstance(error, Blocked) else kind
@@ -156,8 +166,8 @@ def _plain(clause: Clause, report: pytest.TestReport) -> Judgement:
         )
     elif report.skipped:
         message = f"declared means a skip is a failure: {message}"
-    elif phase != "call":
-        outcome = "error"
+    elif phase != "call" and not getattr(report, "aoti_theirs", False):
+        outcome = "error"  # of a fixture of ours; what a verb raises is the layer's
     return Judgement(outcome, phase, message)
 
 

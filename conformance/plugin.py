@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance import collecting, device, gpus, hypothesis_profile, judging, spec
+from conformance import (
+    adapter_check,
+    collecting,
+    device,
+    gpus,
+    hypothesis_profile,
+    judging,
+    spec,
+)
 from conformance.isolated import prepare_environment
 from conformance.suite import SUITE, Suite
 
@@ -165,7 +173,8 @@ def pytest_runtest_makereport(
     """Keep what was raised, while it is an object still."""
     report = yield
     if collecting.is_ours(item):
-        judging.note_exception(report, call)
+        adapter = item.config.stash[SUITE].adapter
+        judging.note_exception(report, call, lambda: adapter_check.files(adapter))
     return report
 
 

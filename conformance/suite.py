@@ -278,16 +278,15 @@ class Suite:
         """Print the board, and what else must be said at the end."""
         if self.problem:
             reporter.write_line(f"ERROR: {self.problem}", red=True)
-        if self.run is None or self.is_worker:
-            return
+        if self.run is None or self.is_worker or not self._judged:
+            return  # what pytest says of a run that was not to be is all there is
         from conformance import board  # rich is not for foreign sessions
 
         reporter.section("conformance")
         reporter.write_line(board.terminal([self.run]))
         for name in self._stale:
-            note = self.expected[name].note
-            told = f"{name} deviates no more; remove its entry: {note}"
-            reporter.write_line(f"ERROR: {told}", red=True)
+            told = f"{name} deviates no more; remove its entry"
+            reporter.write_line(f"ERROR: {told}: {self.expected[name].note}", red=True)
         if self._writer and not self._writer.problem:
             reporter.write_line(f"results: {self._writer.path}")
 

@@ -82,6 +82,7 @@ def compile_that_fails(adapter: str) -> dict[str, Any]:
     """Compile a Layer where that cannot end well, in a process of its own.
 
     Returns:
+        failed: Whether the compile ended by an error.
         refused: Whether the implementation said no.
         words: What it said, or what happened instead.
         changed: The names of the surroundings that it changed.
@@ -101,6 +102,7 @@ def compile_that_fails(adapter: str) -> dict[str, Any]:
     with torch.no_grad():
         usable = torch.equal(module(*call.args), expected)
     return {
+        "failed": made.error is not None,
         "refused": isinstance(made.error, Refused),
         "words": str(made.error) if made.error else f"it was compiled: {made.value!r}",
         "changed": changed,

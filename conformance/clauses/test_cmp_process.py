@@ -115,7 +115,7 @@ def test_a_failed_compile_leaves_the_process_as_it_was(
 ) -> None:
     outcome = _failed(tmp_path, adapter_name, failing_compiler)
 
-    assert outcome["refused"], outcome["words"]
+    assert outcome["failed"], outcome["words"]
     assert outcome["changed"] == []
 
 
@@ -137,7 +137,7 @@ def test_a_failed_compile_leaves_no_files_and_a_usable_module(
 ) -> None:
     outcome = _failed(tmp_path, adapter_name, failing_compiler)
 
-    assert outcome["refused"], outcome["words"]
+    assert outcome["failed"], outcome["words"]
     assert outcome["usable"]
     assert outcome["left"] == []
 

@@ -64,8 +64,23 @@ def test_clause_that_is_wrong_stops_collection(
             "from small_adapter import *\ncapabilities = frozenset({'magic'})",
             "*declares unknown capabilities: magic*",
         ),
+        (
+            (
+                "from small_adapter import *\n"
+                "info = Info('small', '1', '', '', cacheable=True)\n"
+                "def freeze(*args): ..."
+            ),
+            "*is cacheable, and has neither freeze and thaw nor save and load",
+        ),
+        (
+            (
+                "from small_adapter import *\n"
+                "info = Info('small', '1', '', '', packages=('os', 'no_such', 'no.such'))"
+            ),
+            "*info.packages must name what can be imported, found no_such, no.such",
+        ),
     ],
-    ids=["none", "raises", "verb", "capability"],
+    ids=["none", "raises", "verb", "capability", "cacheable", "packages"],
 )
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_adapter_that_is_wrong_stops_collection(

@@ -58,3 +58,19 @@ def test_a_model_is_compiled_once(
 
     assert found == ["exported, compiled"] * 2
     assert adapter.compiles == 1
+
+
+def test_a_layer_in_the_adapters_own_file_compiles_anew_when_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    file = tmp_path / "my_adapter.py"
+    adapter: Any = Freezes()
+    adapter.__name__, adapter.__file__ = "my_adapter", str(file)
+    call = Call((torch.zeros(1, 2),))
+
+    for text in ("one", "one", "another"):
+        file.write_text(text)
+        PackageCache(tmp_path, adapter).compiled(nn.Linear(2, 2), call)
+
+    assert adapter.compiles == 2
