@@ -196,9 +196,10 @@ def _own_file(adapter: Any) -> dict[str, str]:
 
     The suite's own translate only, and mutants of one share its packages.
     """
-    path = getattr(adapter, "__file__", None)
-    foreign = path and not adapter.__name__.startswith("conformance.")
-    return {"adapter": _digest(Path(path))} if foreign else {}
+    path: str | None = getattr(adapter, "__file__", None)
+    if path is None or adapter.__name__.startswith("conformance."):
+        return {}
+    return {"adapter": _digest(Path(path))}
 
 
 def _weights(module: nn.Module) -> str:

@@ -75,9 +75,9 @@ def test_clause_that_is_wrong_stops_collection(
         (
             (
                 "from small_adapter import *\n"
-                "info = Info('small', '1', '', '', packages=('os', 'no_such', 'no.such'))"
+                "info = Info('small', '1', '', '', packages=('os', 'absent', 'no.one'))"
             ),
-            "*info.packages must name what can be imported, found no_such, no.such",
+            "*info.packages must name what can be imported, found absent, no.one",
         ),
     ],
     ids=["none", "raises", "verb", "capability", "cacheable", "packages"],
