@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 
 import click
@@ -69,7 +70,9 @@ def clauses(id: str | None) -> None:  # noqa: A002  # it is what the help calls 
             click.echo(f"{entry.id}  {entry.title}  [{', '.join(entry.profile)}]")
         return
     if id not in known:
-        raise Problem(f"SPEC.md has no {id}")
+        close = get_close_matches(id, known, n=3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise Problem(f"SPEC.md has no {id}{hint}")
     entry = known[id]
     click.echo(f"{entry.id} {entry.title}\n\n{entry.text}\n\nWhy: {entry.why}")
     for name in ("covers", "needs", "profile"):
@@ -107,7 +110,9 @@ def run(context: click.Context, arguments: tuple[str, ...]) -> None:
         return
     import pytest  # the other commands do without
 
-    sys.exit(pytest.main(["--pyargs", "conformance", *arguments]))
+    # This command has imported modules of the suite before pytest could rewrite them.
+    quiet = "-W", "ignore::pytest.PytestAssertRewriteWarning"
+    sys.exit(pytest.main([*quiet, "--pyargs", "conformance", *arguments]))
 
 
 for command in (report, merge, diff, expect, fuzz, doctor):

@@ -100,9 +100,11 @@ def fuzz(
     """Make calls that are almost right, and count what became of them.
 
     Every call must equal eager or be refused, in words; where eager raises, it must be
-    refused. With --packages, every damaged package must be answered rightly, or be
-    refused in words and leave no file. The exit code is 0 if all were, 1 if not, 4 if
-    nothing could be tried. A module that is not compiled is named, and does not count.
+    refused. A good call that is refused is a "false refusal"; an error that nobody
+    raises on purpose, such as an IndexError, is "unnamed": both count against a layer.
+    With --packages, every damaged package must be answered rightly, or be refused in
+    words and leave no file. The exit code is 0 if all were, 1 if not, 4 if nothing
+    could be tried. A module that is not compiled is named, and does not count.
     """
     isolated.prepare_environment()
     # torch, which these import, takes its time.
