@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner
@@ -11,6 +13,9 @@ from conformance import sources
 from conformance.cli import main
 from conformance.meta import kill
 from conformance.meta.mutants import cap
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def test_clause_is_shown_with_its_tests_and_mutants() -> None:
@@ -30,6 +35,26 @@ def test_clause_may_be_named_in_lower_case() -> None:
 
     assert named[0].exit_code == 0
     assert named[0].output == named[1].output
+
+
+def test_clause_that_is_misspelt_is_guessed() -> None:
+    done = CliRunner().invoke(main, ["clauses", "CAP01"])
+
+    assert done.exit_code == 4
+    assert "SPEC.md has no CAP01; did you mean CAP-01" in done.output
+
+
+def test_adapter_is_found_in_the_folder_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "adapter_of_this_folder.py").write_text("info = 'none'")
+
+    done = CliRunner().invoke(main, ["fuzz", "--impl=adapter_of_this_folder"])
+
+    assert done.exit_code == 4
+    assert "info must be a conformance.adapter.Info" in done.output
 
 
 def test_mutants_are_found_without_importing_them() -> None:
