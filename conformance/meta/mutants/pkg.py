@@ -33,6 +33,8 @@ from conformance.meta.mutants._packages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 _faults = _host.faults
@@ -48,8 +50,27 @@ def _but(*names: str) -> Any:
     return careless((_host, "faults", faults))
 
 
+def _if_torch(passes: Callable[[list[int], list[int]], bool]) -> Any:
+    """Load as the reference does, but take a release of torch that passes."""
+
+    def faults(wanted: Any) -> list[Fault]:
+        here, made = torch.__version__, wanted["torch"]
+        taken = passes(*([int(n) for n in v.split(".")[:2]] for v in (here, made)))
+        return [f for f in _faults(wanted) if not (taken and f.name == "torch")]
+
+    return careless((_host, "faults", faults))
+
+
 # PKG-01 to PKG-03: torch's version, the platform, the instructions are ignored.
 PKG_01 = sharing("PKG-01", load=_but("torch"))
+PKG_01_newer = sharing("PKG-01", load=_if_torch(lambda here, made: made > here))
+PKG_01_older = sharing("PKG-01", load=_if_torch(lambda here, made: made < here))
+PKG_01_major = sharing(
+    "PKG-01", load=_if_torch(lambda here, made: made[1:] == here[1:])
+)
+PKG_01_minor = sharing(
+    "PKG-01", load=_if_torch(lambda here, made: made[:1] == here[:1])
+)
 PKG_02 = sharing("PKG-02", load=_but("machine"))
 PKG_02_system = sharing("PKG-02", load=_but("platform"))
 PKG_03 = sharing("PKG-03", load=_but("cpu"))
