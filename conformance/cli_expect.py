@@ -36,7 +36,7 @@ def expect(update: Path, results: Path) -> None:
     Keeps reasons and comments, drops what passes now, and adds what does not. What is
     added says `unreviewed`, and a run that is given such a file stops before its first
     test: replace the reason by what happens instead, and `see` by where it is written
-    down. Merge shards first.
+    down. Of a run that was split between hosts, merge the groups first.
     """
     from conformance.expecting import Update
 

@@ -53,18 +53,21 @@ Examples:
     "--seed", default=0, show_default=True, help="For weights and for what is drawn."
 )
 @click.option(
-    "--subject", "subjects", multiple=True, help="Only this module; repeatable."
+    "--subject",
+    "subjects",
+    multiple=True,
+    help="Only calls of this module; repeatable.",
 )
 @click.option(
     "--case",
     type=(str, int),
     metavar="PERTURBATION NUMBER",
-    help="Only this call, as a finding tells it.",
+    help="Only this call, or this damage, as a finding tells it.",
 )
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write JSON Lines.",
+    help="Write results here, as JSON Lines; `report` takes them.",
 )
 @click.option(
     "-j",
@@ -82,7 +85,8 @@ Examples:
     type=click.Path(path_type=Path, file_okay=False),
     envvar="AOTI_CACHE",
     default=Path("~/.cache/aoti-conformance").expanduser(),
-    help="Compiled packages (default: $AOTI_CACHE or ~/.cache/aoti-conformance).",
+    help="Where compiled packages are kept "
+    "(default: $AOTI_CACHE or ~/.cache/aoti-conformance).",
 )
 def fuzz(
     *,

@@ -35,7 +35,7 @@ where it failed; a clause that is not tested any more, or in part only; a test t
 gone, with another that does not pass in its clause; a new clause that is broken; and a
 profile that is not conformant any more. The exit code is then 1.
 
-Merge shards first.
+Of a run that was split between hosts, merge the groups first.
 """
 
 

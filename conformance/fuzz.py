@@ -95,7 +95,9 @@ def _drawn(subject: str, text: str) -> Case:
 def twins(impl: Adapter, cache: PackageCache, subject: Subject) -> Pair:
     """Compile a subject, or take it from the cache, and apply it to a copy."""
     source = copy.deepcopy(subject.module)
-    compiled = cache.compiled(source, subject.call, dynamic=subject.dynamic)
+    claimed = "dynamic" in impl.capabilities
+    dynamic = subject.dynamic if claimed else None
+    compiled = cache.compiled(source, subject.call, dynamic=dynamic)
     return Pair(subject.module, applied_copy(impl, compiled, subject.module))
 
 

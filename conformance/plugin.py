@@ -50,7 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         default=os.environ.get("AOTI_CACHE")
         or str(Path("~/.cache/aoti-conformance").expanduser()),
-        help="compiled packages (default: $AOTI_CACHE or ~/.cache/aoti-conformance)",
+        help="where compiled packages are kept "
+        "(default: $AOTI_CACHE or ~/.cache/aoti-conformance)",
     )
     group.addoption(
         "--aoti-checkpoint",

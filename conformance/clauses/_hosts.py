@@ -35,11 +35,25 @@ def release() -> str:
     return ".".join(torch.__version__.split("+")[0].split(".")[:2])
 
 
-def has_other_torch() -> None:
+def other_torches() -> dict[str, str]:
+    """List releases that this one is not: before it and after it, in either number.
+
+    Where the major is another, the minor is the same: each has to be looked at.
+    """
+    major, minor = map(int, release().split("."))
+    return {
+        "newer": OTHER_TORCH,
+        "older": f"{major}.{abs(minor - 1)}.0",
+        "newer-major": f"{major + 1}.{minor}.0",
+        "older-major": f"{major - 1}.{minor}.0",
+    }
+
+
+def has_other_torch(version: str = OTHER_TORCH) -> None:
     """Pretend to be another release of torch."""
     kind: Any = type(torch.__version__)
-    torch.__version__ = kind(OTHER_TORCH)
-    torch.version.__version__ = OTHER_TORCH
+    torch.__version__ = kind(version)
+    torch.version.__version__ = version
 
 
 def other_machine() -> str:

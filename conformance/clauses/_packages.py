@@ -52,6 +52,7 @@ def tried(
     temporary: Path,
     seed: int,
     lie: Callable[[], object] = lambda: None,
+    make: type[blocks.Stack] = blocks.Stack,
 ) -> list[Tried]:
     """Load, apply and call packages of a Stack, one after the other, in a child.
 
@@ -61,9 +62,15 @@ def tried(
         temporary: A folder for temporary files, for each package another below it.
         seed: Of the module that they are applied to.
         lie: What the child does first: it may tell of another machine.
+        make: The class of that module.
     """
     __tracebackhide__ = True
-    return list(in_child(lambda: _all(impl, folders, temporary, seed, lie), temporary))
+
+    def run() -> list[Tried]:
+        lie()
+        return _all(impl, folders, temporary, seed, make)
+
+    return list(in_child(run, temporary))
 
 
 def _all(
@@ -71,12 +78,11 @@ def _all(
     folders: Sequence[Path],
     temporary: Path,
     seed: int,
-    lie: Callable[[], object],
+    make: type[blocks.Stack],
 ) -> list[Tried]:
-    lie()
     found: list[Tried] = []
     for folder in folders:
-        module = blocks.seeded(blocks.Stack, seed)
+        module = blocks.seeded(make, seed)
         files, mapped = set(os.listdir(temporary)), gauges.libraries()  # noqa: PTH208
         ended = attempt(partial(_answer, impl, folder, module))
         if ended.error is not None and not is_refusal(ended.error):
@@ -84,7 +90,7 @@ def _all(
             raise AssertionError(message) from ended.error
         left = sorted(set(os.listdir(temporary)) - files)  # noqa: PTH208
         more = len(gauges.libraries() - mapped)
-        untouched = ended.error is None or _is_eager(module, seed)
+        untouched = ended.error is None or _is_eager(module, want(seed, make))
         words = None if ended.error is None else str(ended.error)
         found.append(Tried(ended.value, words, left, more, untouched))
     return found
@@ -95,20 +101,22 @@ def _answer(impl: Packages, folder: Path, module: torch.nn.Module) -> Any:
     return called(module)
 
 
-def _is_eager(module: torch.nn.Module, seed: int) -> bool:
+def _is_eager(module: torch.nn.Module, wanted: Any) -> bool:
     """Whether a module is as it was made: it answers, and from its own Python."""
     blocks.entered.clear()
     with torch.no_grad():
         ended = attempt(partial(module, **blocks.call().kwargs))
     if ended.error is not None or not blocks.entered:
         return False
-    return bool(ended.value[0].tolist() == want(seed))
+    return bool(ended.value[0].tolist() == wanted)
 
 
-def assert_right_or_refused(found: Iterable[Tried], seed: int) -> None:
+def assert_right_or_refused(
+    found: Iterable[Tried], seed: int, make: type[blocks.Stack] = blocks.Stack
+) -> None:
     """Assert that no package was answered wrongly."""
     __tracebackhide__ = True
-    wanted = torch.tensor(want(seed))
+    wanted = torch.tensor(want(seed, make))
     for number, each in enumerate(found):
         if each.words is None:
             close = torch.allclose(torch.tensor(each.value), wanted, NEAR, NEAR)

@@ -85,10 +85,10 @@ def compiled_anew(
     return folder
 
 
-def want(seed: int) -> Any:
+def want(seed: int, make: type[blocks.Stack] = blocks.Stack) -> Any:
     """Give the answer of an eager Stack of `seed`, as lists."""
     with torch.no_grad():
-        return blocks.seeded(blocks.Stack, seed)(**blocks.call().kwargs)[0].tolist()
+        return blocks.seeded(make, seed)(**blocks.call().kwargs)[0].tolist()
 
 
 def applied(impl: Packages, package: Path, seed: int) -> nn.Module:

@@ -8,6 +8,7 @@ import pytest
 
 from conformance import archives, isolated
 from conformance.clauses import _hosts, _unpacking
+from conformance.clauses._applied import unless_refused
 from conformance.clauses._packages import (
     Tampering,
     archive,
@@ -20,8 +21,10 @@ from conformance.clauses._packages import (
     library,
     tried,
 )
+from conformance.models import blocks
 from conformance.models.blocks import seeded
 from conformance.models.compiling import Small, rows
+from conformance.models.literals import Toned
 from conformance.spec import clause
 
 if TYPE_CHECKING:
@@ -45,6 +48,26 @@ def other(impl: Packages, cache: PackageCache, tmp_path: Path) -> Path:
     ending = isolated.run_forked(save, deadline_s=_unpacking.COMPILE_S)
     assert ending.kind == "answer", ending.text
     return folder
+
+
+@pytest.fixture
+def toned(
+    impl: Packages, cache: PackageCache, tmp_path: Path, seed: int
+) -> list[Tampering]:
+    """Save a compiled Toned, to make copies of it; none if it is refused."""
+    folder = tmp_path / "toned"
+    folder.mkdir()
+
+    def save() -> int:
+        module = seeded(Toned, seed)
+        saves = unless_refused(
+            lambda: impl.save(cache.compiled(module, blocks.call()), folder)
+        )
+        return len(saves)
+
+    ending = isolated.run_forked(save, deadline_s=_unpacking.COMPILE_S)
+    assert ending.kind == "answer", ending.text
+    return [Tampering(folder, tmp_path)] * ending.answer
 
 
 @pytest.fixture
@@ -106,6 +129,23 @@ def test_a_member_that_was_changed_is_refused_or_harmless(
     found = tried(impl, changed, temporary, seed)
 
     assert_right_or_refused(found, seed)
+
+
+@clause("PKG-10")
+def test_numbers_of_the_code_that_were_changed_are_refused_or_harmless(
+    impl: Packages, toned: list[Tampering], temporary: Path, seed: int
+) -> None:
+    for tampering in toned:
+        members = tampering.entries()
+        changed = [
+            tampering.rewritten(exchanged(members, m.name, flipped(m.data, place)))
+            for m in members
+            for place in (0.5, 0.7, 0.9)  # headers come first, and padding last
+        ]
+
+        found = tried(impl, changed, temporary, seed, make=Toned)
+
+        assert_right_or_refused(found, seed, Toned)
 
 
 @clause("PKG-10")

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 
 @clause("PKG-01")
+@pytest.mark.parametrize("which", ["newer", "older", "newer-major", "older-major"])
 def test_a_package_of_another_torch_is_refused(
-    impl: Packages, package: Path, temporary: Path, seed: int
+    impl: Packages, package: Path, temporary: Path, seed: int, which: str
 ) -> None:
-    found = tried(impl, [package], temporary, seed, _hosts.has_other_torch)
+    here = _hosts.other_torches()[which]
+    lie = partial(_hosts.has_other_torch, here)
 
-    assert_refused(found, _hosts.OTHER_TORCH, _hosts.release())
+    found = tried(impl, [package], temporary, seed, lie)
+
+    assert_refused(found, here, _hosts.release())
 
 
 @clause("PKG-02")

@@ -62,6 +62,24 @@ def test_a_result_may_have_a_new_dtype(impl: Workers, dtype: torch.dtype) -> Non
     assert torch.equal(result.view(torch.uint8), wanted.view(torch.uint8))
 
 
+def _conjugated() -> torch.Tensor:
+    return torch.tensor([1 + 2j, 3 - 4j]).conj()
+
+
+@clause("PRC-07")
+@pytest.mark.parametrize(
+    "paint", [_conjugated, lambda: _conjugated().imag], ids=["conjugated", "negated"]
+)
+def test_a_result_may_be_a_view_that_changes_signs(
+    impl: Workers, paint: Callable[[], torch.Tensor]
+) -> None:
+    result, wanted = impl.worker(paint)(), paint()
+
+    assert wanted.is_conj() or wanted.is_neg()
+    assert torch.equal(result, wanted)
+    assert (result.dtype, result.stride()) == (wanted.dtype, wanted.stride())
+
+
 @clause("PRC-07")
 def test_a_result_keeps_what_shares_memory(impl: Workers) -> None:
     def paint() -> jobs.Pictures:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -35,6 +36,19 @@ def many(change: Callable[..., Any] | None = None) -> Pair:
 def judged(pair: Pair, kind: str) -> set[str]:
     told = [fuzz.judge(pair, calls.many_call(), kind, seed) for seed in SEEDS]
     return {entry.outcome for entry in told if entry is not None}
+
+
+@pytest.mark.parametrize("claims", [{"dynamic"}, set()], ids=["claims", "does-not"])
+def test_ranges_are_for_those_who_claim_them(claims: set[str]) -> None:
+    given: list[Any] = []
+    cache: Any = SimpleNamespace(compiled=lambda *_, dynamic: given.append(dynamic))
+    impl: Any = SimpleNamespace(capabilities=claims, apply=lambda *_: None)
+    subject = fuzz.subjects()["stack"](0)
+
+    fuzz.twins(impl, cache, subject)
+
+    assert given == [subject.dynamic if claims else None]
+    assert subject.dynamic is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -33,6 +33,8 @@ from conformance.meta.mutants._packages import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 _faults = _host.faults
@@ -48,8 +50,27 @@ def _but(*names: str) -> Any:
     return careless((_host, "faults", faults))
 
 
+def _if_torch(passes: Callable[[list[int], list[int]], bool]) -> Any:
+    """Load as the reference does, but take a release of torch that passes."""
+
+    def faults(wanted: Any) -> list[Fault]:
+        here, made = torch.__version__, wanted["torch"]
+        taken = passes(*([int(n) for n in v.split(".")[:2]] for v in (here, made)))
+        return [f for f in _faults(wanted) if not (taken and f.name == "torch")]
+
+    return careless((_host, "faults", faults))
+
+
 # PKG-01 to PKG-03: torch's version, the platform, the instructions are ignored.
 PKG_01 = sharing("PKG-01", load=_but("torch"))
+PKG_01_newer = sharing("PKG-01", load=_if_torch(lambda here, made: made > here))
+PKG_01_older = sharing("PKG-01", load=_if_torch(lambda here, made: made < here))
+PKG_01_major = sharing(
+    "PKG-01", load=_if_torch(lambda here, made: made[1:] == here[1:])
+)
+PKG_01_minor = sharing(
+    "PKG-01", load=_if_torch(lambda here, made: made[:1] == here[:1])
+)
 PKG_02 = sharing("PKG-02", load=_but("machine"))
 PKG_02_system = sharing("PKG-02", load=_but("platform"))
 PKG_03 = sharing("PKG-03", load=_but("cpu"))
@@ -100,14 +121,23 @@ PKG_08 = sharing("PKG-08", load=or_beside)
 PKG_09 = sharing("PKG-09", load=or_beside)
 
 
-# PKG-10: digests are compared for the first member only, or sizes alone.
+# PKG-10: digests are compared for the first member only, not for numbers of the code,
+# or sizes alone.
 def _first_only(manifest: Any, members: Any, origin: str) -> None:
     first = min(members)
     said = {"members": {first: manifest["members"][first]}}
     _hold(said, {first: members[first]}, origin)
 
 
+def _but_literals(manifest: Any, members: Any, origin: str) -> None:
+    said = manifest["members"]
+    numbers = {name for name in members if "/literals/" in name}
+    found = {n: {**said[n], "sha256": _manifest.sha256(members[n])} for n in numbers}
+    _hold({**manifest, "members": {**said, **found}}, members, origin)
+
+
 PKG_10_first = sharing("PKG-10", load=careless((_manifest, "hold", _first_only)))
+PKG_10_literals = sharing("PKG-10", load=careless((_manifest, "hold", _but_literals)))
 PKG_10_sizes = sharing("PKG-10", load=careless((_manifest, "hold", not_checked)))
 
 # PKG-11: members are not held to the manifest.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from conformance.meta.mutants.prc import Job
 
 
-# PRC-07: copies apart what is one; strides are gone; segments stay.
+# PRC-07: copies apart what is one; strides or signs are gone; segments stay.
 def _rebuilt(change: Any) -> Any:
     """Pass every tensor of a result on its own to `change`, in lists and fields."""
 
@@ -65,8 +65,15 @@ def _rounded(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.half().float() if tensor.numel() > 2**20 else tensor
 
 
+def _as_in_memory(tensor: torch.Tensor) -> torch.Tensor:
+    if tensor.is_conj():
+        return tensor.conj()
+    return tensor._neg_view() if tensor.is_neg() else tensor
+
+
 PRC_07_apart = mutant("PRC-07", worker=_rebuilt(lambda t: t.clone()))
 PRC_07_strides = mutant("PRC-07", worker=_rebuilt(lambda t: t.contiguous()))
+PRC_07_signs = mutant("PRC-07", worker=_rebuilt(_as_in_memory))
 PRC_07_values = mutant("PRC-07", worker=_rebuilt(_rounded))
 PRC_07_new_dtypes = mutant("PRC-07", worker=_rebuilt(_known_dtypes_only))
 PRC_07_segments = mutant("PRC-07", worker=_rebuilt(_in_a_segment))
