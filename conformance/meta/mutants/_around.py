@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
 from conformance.adapters import reference
 
@@ -84,3 +85,21 @@ def accepts(
 def results(change: Callable[[Any], Any]) -> Any:
     """Apply as the reference does, then change results before they are returned."""
     return around(lambda answer, args, kwargs: change(answer(*args, **kwargs)))
+
+
+def without(owner: Any, name: str, stand_in: Callable[..., Any]) -> Any:
+    """Apply with a check of the reference off, then and in every call."""
+    getattr(owner, name)  # else every call would fail, and prove nothing
+
+    def apply(compiled: Any, module: nn.Module) -> None:
+        with patch.object(owner, name, stand_in):
+            reference.apply(compiled, module)
+        answer = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with patch.object(owner, name, stand_in):
+                return answer(*args, **kwargs)
+
+        module.forward = forward
+
+    return apply
