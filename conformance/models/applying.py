@@ -64,6 +64,23 @@ class Noisy(nn.Module):
         return result
 
 
+class Deep(nn.Module):
+    """Another module in a module: what is done to its children is done deep down.
+
+    Args:
+        inner: Kinds or Noisy.
+    """
+
+    def __init__(self, inner: type[nn.Module]) -> None:
+        super().__init__()
+        self.config = {"inner": inner.__name__}
+        self.inner = inner()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.inner(x)
+        return result
+
+
 class Doubled(nn.Module):
     """A parametrization: twice the tensor."""
 
@@ -150,6 +167,10 @@ def new_data(module: Kinds) -> None:
 
 def new_buffer(module: Kinds) -> None:
     module.hidden = normal(4, seed=7)
+
+
+def viewed_buffer(module: Kinds) -> None:
+    module.shift = module.shift.view(torch.int32)
 
 
 def buffer_made_parameter(module: Kinds) -> None:

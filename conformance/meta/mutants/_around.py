@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest.mock import patch
 
+from aoti_ref._hooks import Children
 from conformance.adapters import reference
 
 if TYPE_CHECKING:
@@ -103,3 +104,21 @@ def without(owner: Any, name: str, stand_in: Callable[..., Any]) -> Any:
         module.forward = forward
 
     return apply
+
+
+def _direct_unchanged(children: Children) -> bool:
+    direct = ["." not in name for name in children.layout]
+    hooks = [any(children._hooks[4 * n : 4 * n + 4]) for n in range(len(direct))]
+    states = [
+        own.get("forward") is forward and kind is type(child) and not child.training
+        for child, kind, own, forward in children._states
+    ]
+    parents = all(now == then for now, then in children._parents)
+    return parents and all(
+        not near or (same and not hooked)
+        for near, same, hooked in zip(direct, states, hooks, strict=True)
+    )
+
+
+# Children of children are not looked at after apply.
+only_direct_children = without(Children, "unchanged", _direct_unchanged)
