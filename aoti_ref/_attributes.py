@@ -41,8 +41,9 @@ class Place(NamedTuple):
 
     def holds(self) -> bool:
         """Whether the value is there still."""
-        found = self.get()
-        return found is self.seen or _values.same(found, self.value)
+        if self.owner.get(self.key, GONE) is self.seen:
+            return True
+        return _values.same(self.get(), self.value)
 
     def get(self) -> Any:
         """Give what is there."""

@@ -235,6 +235,15 @@ def test_an_exchanged_child_counts_or_is_refused(
 
 
 @clause("APP-27")
+def test_another_forward_of_a_childs_class_counts_or_is_refused(
+    kinds: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.Linear, "forward", applying.twice)
+
+    assert_equal_or_refused(kinds, applying.kinds_call(6))
+
+
+@clause("APP-27")
 @pytest.mark.parametrize("exchange", EXCHANGES)
 def test_an_exchanged_child_of_a_child_counts_or_is_refused(
     deep: Pair, exchange: Callable[[nn.Module], None]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from aoti_ref._binding import Binding
+from aoti_ref._hooks import Children
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import (
@@ -193,4 +194,14 @@ _kept: list[nn.Module] = []
 
 APP_21 = mutant("APP-21", apply=afterwards(_kept.append))
 APP_27 = mutant("APP-27", apply=on_a_shared_twin)
+
+
+# What a child's class has is not looked at.
+def _blind_to_classes(children: Children) -> bool:
+    children._codes = []
+    return _unchanged(children)
+
+
+_unchanged = Children.unchanged
+APP_27_class = mutant("APP-27", apply=without(Children, "unchanged", _blind_to_classes))
 APP_27_deep = mutant("APP-27", apply=only_direct_children)
