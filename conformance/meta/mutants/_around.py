@@ -113,8 +113,10 @@ def _direct_unchanged(children: Children) -> bool:
         own.get("forward") is forward and kind is type(child) and not child.training
         for child, kind, own, forward in children._states
     ]
-    parents = all(now == then for now, then in children._parents)
-    return parents and all(
+    whole = all(now == then for now, then in children._parents) and all(
+        kind.forward is code for kind, code in children._codes
+    )
+    return whole and all(
         not near or (same and not hooked)
         for near, same, hooked in zip(direct, states, hooks, strict=True)
     )
