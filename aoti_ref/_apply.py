@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref._compile import CompiledModel, Graphs, Part
@@ -139,10 +140,12 @@ def _applied(
 
 
 def _take_off(module: nn.Module, name: str, applied: AppliedModel) -> None:
-    if applied.before is _NOTHING:
-        delattr(module, name)
-    else:
+    if applied.before is not _NOTHING:
         setattr(module, name, applied.before)
+    elif name == "_old_forward":  # accelerate's hook came after, and looks for it there
+        setattr(module, name, MethodType(type(module).forward, module))
+    else:
+        delattr(module, name)
 
 
 class AppliedModel:

@@ -5,34 +5,50 @@ A graph has them baked in, so a module that has others is not the graph's.
 
 from __future__ import annotations
 
-import copy
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
-from aoti_ref._call import spell_value
+from aoti_ref import _values
 from aoti_ref._errors import Fault
+from aoti_ref._values import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_SCALARS = (bool, int, float, str, type(None))
 TORCHS_OWN = frozenset({*vars(nn.Module()), "call_super_init"})
-_GONE = object()
+_METHODS = frozenset({"forward", "_old_forward"})  # what hooks and `apply` exchange
+_UNSEEN = object()
 
 
 class Place(NamedTuple):
-    """Where a plain value hangs, and what it must be: a copy, if it can change."""
+    """Where a plain value hangs, and what it must be: a copy, if it can change.
+
+    Args:
+        owner: The attributes of a module.
+        kind: Its class, which has the value where the module has none of its own.
+        key: The name of the attribute.
+        value: What it must be, as a manifest has it.
+        seen: The object itself, by which to know it quickly, if it cannot change.
+    """
 
     owner: dict[str, Any]
+    kind: type | None
     key: str
     value: Any
+    seen: Any = _UNSEEN
 
     def holds(self) -> bool:
         """Whether the value is there still."""
-        found = self.owner.get(self.key, _GONE)
-        return found is self.value or _same(found, self.value)
+        if self.owner.get(self.key, GONE) is self.seen:
+            return True
+        return _values.same(self.get(), self.value)
+
+    def get(self) -> Any:
+        """Give what is there."""
+        found = self.owner.get(self.key, GONE)
+        return getattr(self.kind, self.key, GONE) if found is GONE else found
 
 
 @contextmanager
@@ -47,18 +63,36 @@ def reads(module: nn.Module) -> Iterator[dict[str, Any]]:
 
     def watched(self: nn.Module, key: str) -> Any:
         value = object.__getattribute__(self, key)
-        if key not in TORCHS_OWN and id(self) in names and is_plain(value):
-            own: dict[str, Any] = object.__getattribute__(self, "__dict__")
-            if own.get(key, _GONE) is value:
-                path = f"{names[id(self)]}.{key}".lstrip(".")
-                found.setdefault(path, copy.deepcopy(value))
+        if key not in TORCHS_OWN and id(self) in names and _is_own(self, key, value):
+            path = f"{names[id(self)]}.{key}".lstrip(".")
+            if tables.follow(path, value):
+                return value
+            form = _values.written(value)
+            if form is not GONE:
+                found.setdefault(path, form)
         return value
 
-    nn.Module.__getattribute__ = watched  # type: ignore[method-assign, assignment]
-    try:
-        yield found
-    finally:
-        del nn.Module.__getattribute__
+    with _values.Tables() as tables:
+        nn.Module.__getattribute__ = watched  # type: ignore[method-assign, assignment]
+        try:
+            yield found
+        finally:
+            del nn.Module.__getattribute__
+            found.update(tables.read())
+
+
+def _is_own(module: nn.Module, key: str, value: Any) -> bool:
+    """Whether `value` is what a module, or a class of it, has under `key` as data."""
+    own: dict[str, Any] = object.__getattribute__(module, "__dict__")
+    kinds = type(module).__mro__
+    if key in own:
+        method = _values.is_function(value) and any(key in vars(kind) for kind in kinds)
+        return own[key] is value and key not in _METHODS and not method
+    if key.startswith("_") or callable(value):
+        return False
+    kind = next((kind for kind in kinds if key in vars(kind)), nn.Module)
+    theirs = kind.__module__.split(".")[0] != "torch"
+    return theirs and vars(kind).get(key, GONE) is value
 
 
 def places(
@@ -70,47 +104,15 @@ def places(
     faults: list[Fault] = []
     for name, value in wanted.items():
         path, _, key = name.rpartition(".")
-        owner = children[path].__dict__ if path in children else {}
-        place, there = Place(owner, key, value), owner.get(key, _GONE)
+        child = children.get(path)
+        owner, kind = (child.__dict__, type(child)) if child is not None else ({}, None)
+        place = Place(owner, kind, key, value)
+        there, holds = place.get(), place.holds()
         # By identity, which is quicker, for what cannot change in its place.
-        fixed = place.holds() and _never_changes(there)
-        found.append(place._replace(value=there) if fixed else place)
-        if not place.holds():
-            spelt = "none" if there is _GONE else spell_value(there)
-            detail = f"wants {spell_value(value)}, found {spelt}"
+        fixed = holds and _values.never_changes(there)
+        found.append(place._replace(seen=there) if fixed else place)
+        if not holds:
+            spelt = _values.spell_found(there, value)
+            detail = f"wants {_values.spell(value)}, found {spelt}"
             faults.append(Fault("value", name, detail))
     return found, tuple(faults)
-
-
-def _never_changes(value: Any) -> bool:
-    if type(value) is tuple:
-        return all(map(_never_changes, value))
-    return isinstance(value, _SCALARS)
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a value is one that a package's manifest can hold."""
-    if type(value) in (list, tuple):
-        return all(map(is_plain, value))
-    if type(value) is dict:
-        return all(type(k) is str and is_plain(item) for k, item in value.items())
-    return type(value) in _SCALARS
-
-
-def _same(found: Any, wanted: Any) -> bool:
-    """Whether two values are the same: types too, but that JSON has no tuples."""
-    if isinstance(wanted, (list, tuple)):
-        return (
-            isinstance(found, (list, tuple))
-            and len(found) == len(wanted)
-            and all(map(_same, found, wanted))
-        )
-    if isinstance(wanted, dict):
-        return (
-            isinstance(found, dict)
-            and found.keys() == wanted.keys()
-            and all(_same(found[key], wanted[key]) for key in wanted)
-        )
-    if type(found) is not type(wanted):
-        return False
-    return bool(found == wanted or (found != found and wanted != wanted))  # noqa: PLR0124  # NaN equals NaN

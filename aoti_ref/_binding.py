@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from aoti_ref import _attributes, _containers, _inductor
 from aoti_ref._errors import BrokenPackage, Fault, WeightMismatch
-from aoti_ref._hooks import Children
+from aoti_ref._hooks import Children, Made
 from aoti_ref._weights import memory, resolve, share
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Binding:
     """
 
     def __init__(
-        self, package: Package, module: nn.Module, layout: dict[str, tuple[type, bool]]
+        self, package: Package, module: nn.Module, layout: dict[str, Made]
     ) -> None:
         self._children = Children(module, layout)
         slots, named, nested, self._values = fitted(package, module)

@@ -12,6 +12,7 @@ from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._contract import ValueSpec
 from aoti_ref._errors import AutocastActive, BadCall, BadResult, Fault
+from aoti_ref._hooks import Made
 from aoti_ref._locks import Lock
 from aoti_ref._variant_errors import NoVariant, Refusal
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 Args = tuple[Any, ...]
 Kwargs = dict[str, Any]
-Layout = dict[str, tuple[type, bool]]
+Layout = dict[str, Made]
 
 
 class Graph:

@@ -8,8 +8,9 @@ goes for children that are exchanged, as adapters exchange them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from aoti_ref import _values
 from aoti_ref._errors import HookedModule, TrainingMode
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ def inner_method(module: nn.Module, method: str) -> str:
     return "_old_forward" if accelerated else method
 
 
+# What a child is: its class, whether it has a forward of its own, and its class's.
+Made = tuple[type, bool, str]
+
+
+def _code(kind: Any) -> str:
+    form = _values.written(kind.forward)
+    return "" if form is _values.GONE else _values.spell(form)
+
+
 class Children:
     """What hangs below a module, to see at every call whether it still does.
 
@@ -57,7 +67,7 @@ class Children:
     """
 
     def __init__(
-        self, module: nn.Module, layout: dict[str, tuple[type, bool]] | None = None
+        self, module: nn.Module, layout: dict[str, Made] | None = None
     ) -> None:
         name = type(module).__name__
         _refuse_inner_hooks(module)
@@ -65,7 +75,9 @@ class Children:
         training = tuple(n for n, part in below.items() if part.training)
         self._parents = [(p._modules, dict(p._modules)) for p in below.values()]
         below.pop("")
-        self.layout = {n: (type(c), "forward" in vars(c)) for n, c in below.items()}
+        self.layout = {
+            n: (type(c), "forward" in vars(c), _code(type(c))) for n, c in below.items()
+        }
         if layout is not None and layout != self.layout:
             raise HookedModule(name, _changes(layout, self.layout))
         if training:
@@ -73,6 +85,8 @@ class Children:
         self._hooks = [
             getattr(c, kind) for c in below.values() for kind in _TORCH_HOOKS
         ]
+        # Of the classes, too: whoever patches one patches all children of it.
+        self._codes = [(k, k.forward) for k in {type(c) for c in below.values()}]
         self._states = [
             (child, type(child), vars(child), vars(child).get("forward"))
             for child in below.values()
@@ -82,6 +96,7 @@ class Children:
         """Whether no child was exchanged, hooked, patched or set to training."""
         return (
             not any(self._hooks)
+            and all(kind.forward is code for kind, code in self._codes)
             and all(now == then for now, then in self._parents)
             and all(
                 own.get("forward") is forward
@@ -92,12 +107,10 @@ class Children:
         )
 
 
-def _changes(
-    before: dict[str, tuple[type, bool]], after: dict[str, tuple[type, bool]]
-) -> tuple[str, ...]:
+def _changes(before: dict[str, Made], after: dict[str, Made]) -> tuple[str, ...]:
     found: list[str] = []
     for name in {**before, **after}:
-        old, new = (side.get(name, (None, False)) for side in (before, after))
+        old, new = (side.get(name, (None, False, "")) for side in (before, after))
         if old[0] is not new[0]:
             then, now = (kind.__name__ if kind else "none" for kind in (old[0], new[0]))
             found.append(f"{name}: {now} for {then}")

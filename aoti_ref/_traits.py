@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from aoti_ref._attributes import TORCHS_OWN, is_plain
+from aoti_ref._attributes import TORCHS_OWN
 from aoti_ref._call import spell
+from aoti_ref._values import is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -139,15 +139,25 @@ def assert_same_notes(
         assert torch.equal(*notes), f"call {number} leaves {notes}"  # type: ignore[arg-type]
 
 
+def by_place(module: nn.Module, x: torch.Tensor) -> Any:
+    return module(x)
+
+
+def by_name(module: nn.Module, x: torch.Tensor) -> Any:
+    return module(x=x)
+
+
 def assert_same_on_own_memory(
-    twins: Pair, arrange: Callable[[nn.Module], torch.Tensor]
+    twins: Pair,
+    arrange: Callable[[nn.Module], torch.Tensor],
+    give: Callable[[nn.Module, torch.Tensor], Any],
 ) -> None:
     """Call each module with the argument that `arrange` makes of its own memory."""
     __tracebackhide__ = True
     given = [arrange(module) for module in twins]
     with torch.no_grad():
-        want = twins.eager(given[0])
-        got = attempt(lambda: twins.applied(given[1]))
+        want = give(twins.eager, given[0])
+        got = attempt(lambda: give(twins.applied, given[1]))
     if got.error is not None:
         if not is_refusal(got.error):
             raise got.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from conformance.adapter import Call
 from conformance.clauses._applied import assert_drops_or_refuses, unless_refused
-from conformance.models import applying, blocks
+from conformance.models import applying, blocks, constants, values
 from conformance.spec import clause
 from conformance.strategies import seeds, sizes
 from conformance.workbench import (
@@ -19,6 +20,7 @@ from conformance.workbench import (
     applied_copy,
     assert_agrees,
     assert_agrees_or_refuses,
+    assert_equal_or_refused,
     pair,
     ran_compiled,
     refuses,
@@ -56,6 +58,22 @@ def test_an_applied_module_answers_as_eager_at_every_size(
     stack: Pair, tokens: int, draw: int
 ) -> None:
     assert_agrees(stack, blocks.call(tokens, seed=draw))
+
+
+@clause("APP-01")
+@pytest.mark.parametrize("mode", values.MODES)
+def test_a_module_in_another_mode_is_answered_as_eager_or_refused(
+    impl: Adapter, cache: PackageCache, seed: int, mode: str
+) -> None:
+    module = blocks.seeded(values.Valued, seed)
+    twins = pair(impl, cache, module, constants.call())
+    assert_agrees(twins, constants.call())
+
+    _, key, value = values.MODES[mode]
+    for each in twins:
+        setattr(each, key, value)
+
+    assert_equal_or_refused(twins, constants.call(1))
 
 
 @clause("APP-02")
@@ -131,6 +149,19 @@ def test_training_mode_at_apply_is_refused_or_honoured(
     starts_training(module)
 
     assert_drops_or_refuses(lambda: applied_copy(impl, noisy, module))
+
+
+@clause("APP-25")
+def test_training_mode_deep_down_is_refused_or_honoured(
+    impl: Adapter, cache: PackageCache
+) -> None:
+    module = blocks.seeded(partial(applying.Deep, applying.Noisy))
+    applied = pair(impl, cache, module, applying.kinds_call()).applied
+    applied(*applying.kinds_call().args)
+
+    a_part_of_it(applied.get_submodule("inner"))
+
+    assert_drops_or_refuses(lambda: applied)
 
 
 BAD_CALLS = {

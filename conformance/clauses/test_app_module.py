@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -215,6 +216,21 @@ def test_a_hook_on_a_child_after_apply_runs_or_is_refused(
         hook(module)
 
     assert_equal_or_refused(kinds, applying.kinds_call(1))
+
+
+@clause("APP-09")
+@pytest.mark.parametrize("hook", CHILD_HOOKS)
+def test_a_hook_on_a_child_of_a_child_runs_or_is_refused(
+    impl: Adapter, cache: PackageCache, seed: int, hook: Callable[[nn.Module], None]
+) -> None:
+    module = blocks.seeded(partial(applying.Deep, applying.Kinds), seed)
+    twins = pair(impl, cache, module, applying.kinds_call())
+    twins.applied(*applying.kinds_call().args)
+
+    for each in twins:
+        hook(each.get_submodule("inner"))
+
+    assert_equal_or_refused(twins, applying.kinds_call(1))
 
 
 @clause("APP-23")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from accelerate.hooks import add_hook_to_module
 from torch import nn
 
 from conformance.adapter import Refused
 from conformance.clauses import _loads
-from conformance.clauses._applied import unless_refused
+from conformance.clauses._applied import Counting, unless_refused
 from conformance.fresh import fresh_python
 from conformance.models import applying, blocks
 from conformance.spec import clause
@@ -101,6 +102,38 @@ def test_restore_works_on_what_came_out_of_pickle(impl: Restores, kinds: Pair) -
     for twin in unless_refused(lambda: pickle.loads(pickle.dumps(kinds.applied))):  # noqa: S301  # our own
         impl.restore(twin)
         assert torch.equal(twin(x), kinds.eager(x))
+
+
+@clause("APP-14")
+def test_restore_gives_back_a_forward_of_the_instance(
+    impl: Restores, compiled: Any, seed: int
+) -> None:
+    module, x = blocks.seeded(applying.Kinds, seed), applying.kinds_call(1).args[0]
+    seen: list[str] = []
+
+    def own(x: torch.Tensor) -> Any:
+        seen.append("own")
+        return applying.Kinds.forward(module, x)  # type: ignore[arg-type]
+
+    module.forward = own
+
+    for _ in unless_refused(lambda: impl.apply(compiled, module)):
+        module(x)
+        impl.restore(module)
+        seen.clear()
+        module(x)
+        assert seen == ["own"]
+
+
+@clause("APP-14")
+def test_restore_works_under_an_offloading_hook(impl: Restores, kinds: Pair) -> None:
+    x = applying.kinds_call(1).args[0]
+    for module in kinds:
+        add_hook_to_module(module, Counting())
+
+    impl.restore(kinds.applied)
+
+    assert torch.equal(kinds.applied(x), kinds.eager(x))
 
 
 @clause("APP-17")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,15 @@ if TYPE_CHECKING:
 def kinds(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     """Give a pair that was called: what is bound at the first call is bound."""
     module = blocks.seeded(applying.Kinds, seed)
+    twins = pair(impl, cache, module, applying.kinds_call())
+    twins.applied(*applying.kinds_call().args)
+    return twins
+
+
+@pytest.fixture
+def deep(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    """Give a pair that was called, whose child is a Kinds."""
+    module = blocks.seeded(partial(applying.Deep, applying.Kinds), seed)
     twins = pair(impl, cache, module, applying.kinds_call())
     twins.applied(*applying.kinds_call().args)
     return twins
@@ -140,6 +150,7 @@ REPLACEMENTS = [
     applying.no_parameter,
     applying.new_data,
     applying.new_buffer,
+    applying.viewed_buffer,
     applying.buffer_made_parameter,
     applying.other_dtype,
 ]
@@ -221,3 +232,23 @@ def test_an_exchanged_child_counts_or_is_refused(
         exchange(module)
 
     assert_equal_or_refused(kinds, applying.kinds_call(6))
+
+
+@clause("APP-27")
+def test_another_forward_of_a_childs_class_counts_or_is_refused(
+    kinds: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.nn.Linear, "forward", applying.twice)
+
+    assert_equal_or_refused(kinds, applying.kinds_call(6))
+
+
+@clause("APP-27")
+@pytest.mark.parametrize("exchange", EXCHANGES)
+def test_an_exchanged_child_of_a_child_counts_or_is_refused(
+    deep: Pair, exchange: Callable[[nn.Module], None]
+) -> None:
+    for module in deep:
+        exchange(module.get_submodule("inner"))
+
+    assert_equal_or_refused(deep, applying.kinds_call(6))

@@ -18,6 +18,8 @@ from conformance.clauses._constants import (
     assert_same_notes,
     assert_same_on_own_memory,
     assert_same_states,
+    by_name,
+    by_place,
     poisoned,
     unless_made,
 )
@@ -172,13 +174,17 @@ def _apart(module: nn.Module) -> torch.Tensor:
 
 @clause("CST-19")
 @pytest.mark.parametrize("arrange", [_whole, _apart])
+@pytest.mark.parametrize("give", [by_place, by_name])
 def test_an_argument_that_is_a_written_buffer_is_right_or_refused(
-    impl: Adapter, cache: PackageCache, arrange: Callable[[nn.Module], torch.Tensor]
+    impl: Adapter,
+    cache: PackageCache,
+    give: Callable[..., torch.Tensor],
+    arrange: Callable[[nn.Module], torch.Tensor],
 ) -> None:
     for twins in _twins(impl, cache, state.Sharing):
         assert_same_states(twins, [_x(1)])
 
-        assert_same_on_own_memory(twins, arrange)
+        assert_same_on_own_memory(twins, arrange, give)
 
 
 @clause("CST-20")
@@ -244,7 +250,7 @@ def test_returned_constants_outlive_the_module(
 
 
 @clause("CST-23")
-@pytest.mark.parametrize("kind", ["list", "dict", "object"])
+@pytest.mark.parametrize("kind", ["list", "dict", "nested", "object"])
 def test_tensors_in_containers_count_or_are_refused(
     impl: Adapter, cache: PackageCache, seed: int, kind: str
 ) -> None:
@@ -261,7 +267,7 @@ def test_tensors_in_containers_count_or_are_refused(
 
 
 @clause("CST-23")
-@pytest.mark.parametrize("kind", ["list", "dict", "object"])
+@pytest.mark.parametrize("kind", ["list", "dict", "nested", "object"])
 def test_an_exchanged_container_counts_or_is_refused(
     impl: Adapter, cache: PackageCache, seed: int, kind: str
 ) -> None:

@@ -64,6 +64,23 @@ class Noisy(nn.Module):
         return result
 
 
+class Deep(nn.Module):
+    """Another module in a module: what is done to its children is done deep down.
+
+    Args:
+        inner: Kinds or Noisy.
+    """
+
+    def __init__(self, inner: type[nn.Module]) -> None:
+        super().__init__()
+        self.config = {"inner": inner.__name__}
+        self.inner = inner()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.inner(x)
+        return result
+
+
 class Doubled(nn.Module):
     """A parametrization: twice the tensor."""
 
@@ -152,6 +169,10 @@ def new_buffer(module: Kinds) -> None:
     module.hidden = normal(4, seed=7)
 
 
+def viewed_buffer(module: Kinds) -> None:
+    module.shift = module.shift.view(torch.int32)
+
+
 def buffer_made_parameter(module: Kinds) -> None:
     del module.shift
     module.shift = nn.Parameter(normal(4, seed=8), requires_grad=False)
@@ -186,11 +207,11 @@ def parametrized_child(module: Kinds) -> None:
 
 
 def patched_child(module: Kinds) -> None:
-    module.first.forward = MethodType(_twice, module.first)
+    module.first.forward = MethodType(twice, module.first)
 
 
-def _twice(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
-    return 2 * nn.Linear.forward(linear, x)
+def twice(linear: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    return 2 * nn.functional.linear(x, linear.weight, linear.bias)
 
 
 # Hooks on a child, each of which changes the answer.

@@ -161,7 +161,7 @@ class Boxed(nn.Module):
     """It holds a tensor in something that torch does not look into.
 
     Args:
-        kind: `list`, `dict` or `object`.
+        kind: `list`, `dict`, `nested` or `object`.
     """
 
     def __init__(self, kind: str) -> None:
@@ -169,7 +169,8 @@ class Boxed(nn.Module):
         self.config = {"kind": kind}
         self.proj = nn.Linear(FEW, FEW)
         tensor = normal(FEW, seed=24)
-        self.boxes: Any = {"list": [tensor], "dict": {"t": tensor}}.get(kind)
+        kinds = {"list": [tensor], "dict": {"t": tensor}, "nested": {"t": [tensor]}}
+        self.boxes: Any = kinds.get(kind)
         if kind == "object":
             self.boxes = Box(tensor)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
+from aoti_ref._hooks import Children
 from conformance.adapters import reference
 
 if TYPE_CHECKING:
@@ -84,3 +86,41 @@ def accepts(
 def results(change: Callable[[Any], Any]) -> Any:
     """Apply as the reference does, then change results before they are returned."""
     return around(lambda answer, args, kwargs: change(answer(*args, **kwargs)))
+
+
+def without(owner: Any, name: str, stand_in: Callable[..., Any]) -> Any:
+    """Apply with a check of the reference off, then and in every call."""
+    getattr(owner, name)  # else every call would fail, and prove nothing
+
+    def apply(compiled: Any, module: nn.Module) -> None:
+        with patch.object(owner, name, stand_in):
+            reference.apply(compiled, module)
+        answer = module.forward
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            with patch.object(owner, name, stand_in):
+                return answer(*args, **kwargs)
+
+        module.forward = forward
+
+    return apply
+
+
+def _direct_unchanged(children: Children) -> bool:
+    direct = ["." not in name for name in children.layout]
+    hooks = [any(children._hooks[4 * n : 4 * n + 4]) for n in range(len(direct))]
+    states = [
+        own.get("forward") is forward and kind is type(child) and not child.training
+        for child, kind, own, forward in children._states
+    ]
+    whole = all(now == then for now, then in children._parents) and all(
+        kind.forward is code for kind, code in children._codes
+    )
+    return whole and all(
+        not near or (same and not hooked)
+        for near, same, hooked in zip(direct, states, hooks, strict=True)
+    )
+
+
+# Children of children are not looked at after apply.
+only_direct_children = without(Children, "unchanged", _direct_unchanged)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from aoti_ref import _values
 from aoti_ref._hooks import inner_method
 from conformance.adapter import Refused
 from conformance.adapters import reference
@@ -20,6 +21,7 @@ from conformance.meta.mutants._applied import (
     on_a_twin_then,
     shared_twin,
 )
+from conformance.meta.mutants._around import only_direct_children, without
 from conformance.meta.mutants._make import mutant
 
 
@@ -27,6 +29,16 @@ def _wrong_at_the_end(x: torch.Tensor) -> torch.Tensor:
     return x + 1e-3 if x.ndim == 3 and x.shape[1] == 24 else x
 
 
+# Strings are not held to those of the export; nor are functions and dtypes.
+def _blind_to_strings(found: Any, wanted: Any) -> bool:
+    return isinstance(wanted, str) or _same(found, wanted)
+
+
+_same = _values.same
+APP_01_strings = mutant("APP-01", apply=without(_values, "same", _blind_to_strings))
+APP_01_objects = mutant(
+    "APP-01", apply=without(_values, "_same_object", lambda *_: True)
+)
 APP_01_drift = mutant("APP-01", apply=altered(lambda x: x + 1e-3))
 APP_01_end = mutant("APP-01", apply=altered(_wrong_at_the_end))
 
@@ -185,6 +197,7 @@ APP_08_drops = mutant("APP-08", apply=afterwards(_drops_hooks))
 APP_08_twice = mutant("APP-08", apply=_hooks_twice)
 APP_09_deaf = mutant("APP-09", apply=_deaf_to_children)
 APP_09_later = mutant("APP-09", apply=on_a_shared_twin)
+APP_09_deep = mutant("APP-09", apply=only_direct_children)
 
 _first: dict[type, Any] = {}
 
@@ -254,6 +267,7 @@ def _ignores_parts(compiled: Any, module: nn.Module) -> None:
 
 APP_25_all = mutant("APP-25", apply=_ignores_training)
 APP_25_part = mutant("APP-25", apply=_ignores_parts)
+APP_25_deep = mutant("APP-25", apply=only_direct_children)
 
 
 def _sulks(module: nn.Module) -> None:

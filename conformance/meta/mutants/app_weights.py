@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from aoti_ref._binding import Binding
+from aoti_ref._hooks import Children
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import (
@@ -20,6 +22,7 @@ from conformance.meta.mutants._applied import (
     on_a_twin_then,
     shared_twin,
 )
+from conformance.meta.mutants._around import only_direct_children, without
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
@@ -67,6 +70,17 @@ APP_12_late = mutant("APP-12", apply=_copies_at_first)
 APP_13 = mutant("APP-13", apply=on_a_shared_twin)
 
 
+def _by_address(binding: Binding, _module: nn.Module) -> bool:
+    """Look at the memory of weights, and not at what it is read as."""
+    now = [owner.get(key) for (owner, key), _, _ in binding._bound]
+    at = [address for _, _, (address, *_) in binding._bound]
+    same = [t is not None and t.data_ptr() == a for t, a in zip(now, at, strict=True)]
+    return all(same)
+
+
+APP_13_address = mutant("APP-13", apply=without(Binding, "holds", _by_address))
+
+
 def _forgets_to_restore(module: nn.Module) -> None:
     if "forward" not in vars(module):
         raise Refused("nothing was applied")
@@ -89,6 +103,21 @@ def _restores_old_weights(module: nn.Module) -> None:
 APP_14_stale = mutant("APP-14", apply=_keeps_a_way_back, restore=_restores_old_weights)
 APP_14_forgets = mutant("APP-14", restore=_forgets_to_restore)
 APP_14_always = mutant("APP-14", restore=_always_restores)
+
+
+def _restores_the_class(module: nn.Module) -> None:
+    reference.restore(module)
+    vars(module).pop("forward", None)
+
+
+def _restores_bare_modules(module: nn.Module) -> None:
+    if hasattr(module, "_hf_hook"):
+        raise Refused("nothing was applied")
+    reference.restore(module)
+
+
+APP_14_own = mutant("APP-14", restore=_restores_the_class)
+APP_14_hooked = mutant("APP-14", restore=_restores_bare_modules)
 APP_15 = mutant("APP-15", apply=on_a_twin_then(_empties))
 
 
@@ -165,3 +194,14 @@ _kept: list[nn.Module] = []
 
 APP_21 = mutant("APP-21", apply=afterwards(_kept.append))
 APP_27 = mutant("APP-27", apply=on_a_shared_twin)
+
+
+# What a child's class has is not looked at.
+def _blind_to_classes(children: Children) -> bool:
+    children._codes = []
+    return _unchanged(children)
+
+
+_unchanged = Children.unchanged
+APP_27_class = mutant("APP-27", apply=without(Children, "unchanged", _blind_to_classes))
+APP_27_deep = mutant("APP-27", apply=only_direct_children)

@@ -8,18 +8,17 @@ import weakref
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from aoti_ref import _attributes, _containers, _weights
+from aoti_ref import _attributes, _containers, _values, _weights
 from aoti_ref._binding import Binding
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held, as_it_was, on_a_copy, shared_twin
 from conformance.meta.mutants._applied import on_a_shared_twin as on_twin
+from conformance.meta.mutants._around import without
 from conformance.meta.mutants._make import mutant
 from conformance.models import constants, state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from torch import nn
 
@@ -87,29 +86,11 @@ CST_09_curt = mutant("CST-09", apply=_curtly)
 CST_09_quiet = mutant("CST-09", apply=_quietly)
 
 
-# A check of the reference is off, at apply and in every call.
-def _without(owner: Any, name: str, stand_in: Callable[..., Any]) -> Any:
-    getattr(owner, name)  # else every call would fail, and prove nothing
-
-    def apply(compiled: Any, module: nn.Module) -> None:
-        with patch.object(owner, name, stand_in):
-            reference.apply(compiled, module)
-        answer = module.forward
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            with patch.object(owner, name, stand_in):
-                return answer(*args, **kwargs)
-
-        module.forward = forward
-
-    return apply
-
-
 # CST-07: strides are not looked at, not looked at again, or not named.
 CST_07_strides = mutant(
-    "CST-07", apply=_without(_weights, "_same_layout", lambda *_: True)
+    "CST-07", apply=without(_weights, "_same_layout", lambda *_: True)
 )
-CST_07_late = mutant("CST-07", apply=_without(Binding, "holds", lambda *_: True))
+CST_07_late = mutant("CST-07", apply=without(Binding, "holds", lambda *_: True))
 CST_07_mumbles = mutant("CST-07", apply=_mumbling)
 
 
@@ -198,11 +179,29 @@ CST_12_dangling = mutant("CST-12", apply=_dangling)
 CST_12_stale = mutant("CST-12", apply=on_a_copy(as_it_was))
 CST_12_crash = mutant("CST-12", apply=_crashing)
 
+
+def _loosely(found: Any, wanted: Any) -> bool:
+    plain = isinstance(wanted, (bool, int, float))
+    return bool(found == wanted) if plain else _same(found, wanted)
+
+
+_same = _values.same
+
 # CST-22: numbers are not looked at; or at apply only.
 CST_22_blind = mutant(
-    "CST-22", apply=_without(_attributes.Place, "holds", lambda _: True)
+    "CST-22", apply=without(_attributes.Place, "holds", lambda _: True)
 )
 CST_22_once = mutant("CST-22", apply=on_twin)
+
+# Or those that a class, or an object, has are overlooked; or they are held with `==`.
+CST_22_class = mutant(
+    "CST-22",
+    apply=without(_attributes.Place, "get", lambda p: p.owner.get(p.key, p.value)),
+)
+CST_22_object = mutant(
+    "CST-22", apply=without(_values, "_same_object", lambda *_: True)
+)
+CST_22_loose = mutant("CST-22", apply=without(_values, "same", _loosely))
 
 
 # CST-23: a tensor in a container is a literal, of which the package has the bytes.
@@ -213,3 +212,13 @@ def _overlooks(module: nn.Module, call: Any, *, dynamic: Any = None) -> Any:
 
 CST_23_overlooked = mutant("CST-23", export=_overlooks)
 CST_23_stale = mutant("CST-23", apply=on_twin)
+
+
+# Or only one in a container of a module's is not.
+def _near(module: nn.Module, wanted: Any, places: Any, **how: Any) -> Any:
+    near = {name: place for name, place in places.items() if len(place.steps) <= 2}
+    return _resolve(module, wanted, near, **how)
+
+
+_resolve = _containers.resolve
+CST_23_near = mutant("CST-23", apply=without(_containers, "resolve", _near))

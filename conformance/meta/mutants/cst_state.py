@@ -9,9 +9,10 @@ from unittest.mock import patch
 import torch
 
 from aoti_ref import _binding
+from aoti_ref._binding import Binding
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import as_it_was, on_a_copy, on_a_shared_twin
-from conformance.meta.mutants._around import accepts, around
+from conformance.meta.mutants._around import accepts, around, without
 from conformance.meta.mutants._make import mutant
 from conformance.models import state
 
@@ -119,7 +120,14 @@ def _copies(answer: Any, args: Any, kwargs: Any) -> Any:
     return answer(*(arg.clone() for arg in args), **kwargs)
 
 
+# Or arguments that are given by name are not looked at.
+def _shared_by_place(binding: Binding, args: Any, _kwargs: Any) -> Any:
+    return _shared(binding, args, {})
+
+
+_shared = Binding.shared
 CST_19_blind = mutant("CST-19", apply=_unshared)
+CST_19_named = mutant("CST-19", apply=without(Binding, "shared", _shared_by_place))
 CST_19_copies = mutant("CST-19", apply=around(_copies))
 
 

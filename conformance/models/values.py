@@ -1,0 +1,64 @@
+"""A module with values beside its tensors, of every kind that a graph bakes in."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers.configuration_utils import FrozenDict
+from torch import nn
+
+from conformance.models.constants import FEW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class Valued(nn.Module):
+    """Each of its values shows in the answer, in its numbers, signs or dtype.
+
+    `forward` takes float32[rows, 4] and returns the same, and int64[2].
+    """
+
+    boost = 1.5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(FEW, FEW)
+        self.box = SimpleNamespace(gain=2.0)
+        self.config: Any = FrozenDict({"gain": 2.0, "shift": 0.5, "path": "here"})
+        self.sign = 0.0
+        self.count: float = 3
+        self.mode = "plus"
+        self.act = torch.relu
+        self.kind = torch.float32
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        y = self.act(self.proj(x)) * self.boost * self.box.gain
+        y = y * self.config["gain"] + self.config.shift
+        y = torch.copysign(y, torch.full_like(y, self.sign)).to(self.kind)
+        return y if self.mode == "plus" else y + 1, torch.arange(2) * self.count
+
+
+def _itself(module: nn.Module) -> Any:
+    return module
+
+
+# Whose attribute is another one then, which, and what it is.
+Change = tuple["Callable[[Any], Any]", str, Any]
+NUMBERS: Mapping[str, Change] = {
+    "a class's attribute": (type, "boost", 3.0),
+    "over a class's attribute": (_itself, "boost", 3.0),
+    "an object's": (attrgetter("box"), "gain", 3.0),
+    "a table's": (_itself, "config", FrozenDict({"gain": 3.0, "shift": 0.5})),
+    "a table's attribute": (_itself, "config", FrozenDict({"gain": 2.0, "shift": 1.5})),
+    "a zero's sign": (_itself, "sign", -0.0),
+    "an integer as a float": (_itself, "count", 3.0),
+}
+MODES: Mapping[str, Change] = {
+    "string": (_itself, "mode", "minus"),
+    "function": (_itself, "act", torch.sigmoid),
+    "dtype": (_itself, "kind", torch.float64),
+}
