@@ -220,6 +220,31 @@ def test_good_calls_prove_nothing_about_the_next(many: Pair, name: str) -> None:
     assert_equal_or_refused(many, calls.many_call(mode="minus"))
 
 
+def _widens(x: torch.Tensor) -> None:
+    x.data = x.double()
+
+
+SPOILT_IN_PLACE = {
+    "mask turned": lambda call: call.args[2].t_(),
+    "ids of another rank": lambda call: call.args[1].unsqueeze_(0),
+    "x of another dtype": lambda call: _widens(call.args[0]),
+    "parts cut": lambda call: call.kwargs["parts"][1].pop(),
+    "extra cut": lambda call: call.kwargs["extra"].pop("bias"),
+}
+
+
+@clause("RUN-38")
+@pytest.mark.parametrize("name", SPOILT_IN_PLACE)
+def test_good_calls_prove_nothing_about_the_same_objects(many: Pair, name: str) -> None:
+    call = calls.many_call()
+    for _ in range(3):
+        assert_agrees(many, call)
+
+    SPOILT_IN_PLACE[name](call)
+
+    assert_equal_or_refused(many, call)
+
+
 @clause("RUN-42", may_refuse=True)
 def test_random_numbers_are_those_of_eager(
     impl: Adapter, cache: PackageCache, seed: int

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from conformance.meta.mutants._around import around
 from conformance.meta.mutants._lenient import nested, overlooks, stateful
@@ -142,6 +143,24 @@ def _by_identity() -> Change:
 
 
 RUN_24 = mutant("RUN-24", apply=stateful(_by_identity))
+
+
+def _keeps_what_it_laid_out() -> Change:
+    """Keep the dense copy of an argument for as long as the argument lives."""
+    kept = WeakTensorKeyDictionary()
+
+    def dense(x: torch.Tensor) -> torch.Tensor:
+        if x.layout is not torch.strided or x.is_contiguous():
+            return x
+        if x not in kept:
+            kept[x] = x.contiguous()
+        copied: torch.Tensor = kept[x]
+        return copied
+
+    return tensors(dense)
+
+
+RUN_24_dense = mutant("RUN-24", apply=stateful(_keeps_what_it_laid_out))
 RUN_25 = mutant("RUN-25", apply=overlooks("device"))
 RUN_26_sparse = mutant("RUN-26", apply=overlooks("layout"))
 RUN_26_quantised = mutant("RUN-26", apply=overlooks("dtype", found="qint8"))
