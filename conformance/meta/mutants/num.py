@@ -141,12 +141,11 @@ def _a_pool() -> Any:
     pool: dict[Any, tuple[torch.UntypedStorage, weakref.ref[torch.Tensor]]] = {}
 
     def placed(x: torch.Tensor) -> torch.Tensor:
-        storage, holder = pool.get((x.shape, x.dtype), (None, None))
-        if holder is None or holder() is not None:
-            result = x.clone()
-        else:
-            result = x.new_empty(0).set_(storage, 0, x.shape, x.stride())
-            result.copy_(x)
+        result = x.clone()
+        if (x.shape, x.dtype) in pool:
+            storage, holder = pool[x.shape, x.dtype]
+            if holder() is None:
+                result = x.new_empty(0).set_(storage, 0, x.shape, x.stride()).copy_(x)
         pool[x.shape, x.dtype] = result.untyped_storage(), weakref.ref(result)
         return result
 

@@ -114,6 +114,20 @@ def _keeps_copies() -> Change:
     return change
 
 
+def _keeps_keywords() -> Change:
+    last: list[Kwargs] = []
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        try:
+            return answer(*args, **kwargs)
+        except BadCall:
+            last[:] = [dict(kwargs)]
+            raise
+
+    return change
+
+
+RUN_37_keywords = mutant("RUN-37", apply=stateful(_keeps_keywords))
 RUN_37_arguments = mutant("RUN-37", apply=stateful(_keeps_arguments))
 RUN_37_memory = mutant("RUN-37", apply=stateful(_keeps_copies))
 
