@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance import gauges
-from conformance.clauses import _memory
-from conformance.models import blocks, memory
+from conformance.clauses import _calls, _memory
+from conformance.models import blocks, calls, memory
 from conformance.spec import clause
 
 if TYPE_CHECKING:
@@ -100,6 +100,24 @@ def test_a_call_keeps_nothing_of_its_own(
     gone: list[Any] = [weakref.ref(argument), weakref.ref(result)]
     addresses = {t.untyped_storage().data_ptr() for t in (argument, result)}
     del argument, result
+
+    assert addresses & set(gauges.tensors()) == set()
+    assert [ref for ref in gone if ref() is not None] == []
+
+
+@clause("MEM-12")
+def test_a_call_keeps_nothing_that_stands_in_containers(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    many = _calls.many(impl, cache, seed).applied
+
+    for number in range(3):
+        call = calls.many_call(seed=number)
+        many(*call.args, **call.kwargs)
+    given = [tensor for _, tensor in _calls.tensors(call)]
+    gone = [weakref.ref(tensor) for tensor in given]
+    addresses = {tensor.untyped_storage().data_ptr() for tensor in given}
+    del call, given
 
     assert addresses & set(gauges.tensors()) == set()
     assert [ref for ref in gone if ref() is not None] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.adapter import Call
-from conformance.models import blocks, numbers
+from conformance.models import blocks, export, numbers
 from conformance.parity import assert_parity, assert_same_form, truth
 from conformance.spec import clause
 from conformance.strategies import seeds
 from conformance.workbench import Pair, applied_copy, assert_agrees, pair
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.adapter import Adapter
     from conformance.cache import PackageCache
 
@@ -156,3 +158,43 @@ def test_a_later_call_leaves_earlier_results_alone(stack: Pair) -> None:
         stack.applied(hidden_states=blocks.hidden_states(seed=other))
 
     assert torch.equal(first, kept)
+
+
+@clause("NUM-11")
+def test_as_many_results_as_a_loop_makes_keep_their_values(stack: Pair) -> None:
+    made = []
+    for number in range(40):
+        (result,) = stack.applied(hidden_states=blocks.hidden_states(seed=number))
+        made.append((result, result.clone()))
+
+    assert all(torch.equal(result, kept) for result, kept in made)
+
+
+@clause("NUM-11")
+def test_a_view_keeps_its_values_when_the_result_is_gone(stack: Pair) -> None:
+    with torch.inference_mode():  # in which a view does not hold on to its base
+        view = stack.applied(hidden_states=blocks.hidden_states(seed=5))[0][:1]
+        kept = view.clone()
+        for other in range(6, 12):
+            stack.applied(hidden_states=blocks.hidden_states(seed=other))
+
+    assert torch.equal(view, kept)
+
+
+@clause("NUM-11")
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [(numbers.Mixed, numbers.mixed_call), (export.Output, export.rows_call)],
+    ids=["a dict", "a dataclass"],
+)
+def test_containers_of_results_keep_what_they_hold(
+    impl: Adapter, cache: PackageCache, make: Any, draw: Callable[..., Call]
+) -> None:
+    applied = pair(impl, cache, blocks.seeded(make), draw()).applied
+    first = applied(*draw(seed=1).args)
+    kept = {name: tensor.clone() for name, tensor in first.items()}
+
+    later = applied(*draw(seed=2).args)
+
+    assert later.keys() == first.keys() == kept.keys()
+    assert all(torch.equal(first[name], kept[name]) for name in kept)

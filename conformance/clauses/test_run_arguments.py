@@ -11,10 +11,15 @@ import torch
 
 from conformance.adapter import Call
 from conformance.clauses import _calls
-from conformance.models import calls
+from conformance.models import blocks, calls, told
 from conformance.models.blocks import normal
 from conformance.spec import clause
-from conformance.workbench import assert_agrees, assert_equal_or_refused
+from conformance.workbench import (
+    assert_agrees,
+    assert_agrees_or_refuses,
+    assert_equal_or_refused,
+    pair,
+)
 
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
@@ -43,6 +48,11 @@ def numbers(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
 @pytest.fixture
 def chosen(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
     return _calls.chosen(impl, cache, seed)
+
+
+@pytest.fixture
+def exact(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    return pair(impl, cache, blocks.seeded(told.Told, seed), told.told_call())
 
 
 @clause("RUN-01")
@@ -115,6 +125,20 @@ def test_other_numbers_are_noticed(numbers: Pair, other: dict[str, Any]) -> None
     assert_equal_or_refused(numbers, calls.numbers_call(**other))
 
 
+@clause("RUN-05")
+@pytest.mark.parametrize(
+    "other",
+    [{"eps": told.TINY}, {"count": 2**53 + 1}, {"mode": "MINUS"}, {"sizes": [(1, 3)]}],
+    ids=str,
+)
+def test_values_nearby_and_inside_are_noticed(
+    exact: Pair, other: dict[str, Any]
+) -> None:
+    assert_agrees(exact, told.told_call())
+
+    assert_equal_or_refused(exact, told.told_call(**other))
+
+
 @clause("RUN-06")
 @pytest.mark.parametrize("other", [{"count": 3.0}, {"strict": 1}], ids=str)
 def test_values_of_another_type_are_noticed(numbers: Pair, other: Any) -> None:
@@ -169,6 +193,13 @@ def test_a_tensor_for_none_is_noticed(impl: Adapter, cache: PackageCache) -> Non
         assert_equal_or_refused(twins, Call((one,), given))
 
 
+@clause("RUN-09")
+def test_a_tensor_for_none_in_a_container_is_noticed(exact: Pair) -> None:
+    assert_agrees(exact, told.told_call())
+
+    assert_equal_or_refused(exact, told.told_call(extra={"add": normal(4)}))
+
+
 def _instead(number: float, _leaf: torch.Tensor) -> float:
     return number
 
@@ -209,6 +240,18 @@ def test_containers_of_another_kind_are_noticed(many: Pair) -> None:
 
     for other in others:
         assert_equal_or_refused(many, calls.many_call(**other))
+
+
+@clause("RUN-11")
+@pytest.mark.parametrize(("key", "other"), [(1, "1"), ("1", 1)], ids=repr)
+def test_keys_of_another_type_are_noticed(
+    impl: Adapter, cache: PackageCache, seed: int, key: Any, other: Any
+) -> None:
+    def make() -> Pair:
+        module = blocks.seeded(told.Keyed, seed)
+        return pair(impl, cache, module, told.keyed_call(key))
+
+    assert_agrees_or_refuses(make, [told.keyed_call(key), told.keyed_call(other)])
 
 
 @clause("RUN-12", may_refuse=True)

@@ -15,7 +15,7 @@ from conformance import device
 from conformance.adapter import Call
 from conformance.clauses import _calls
 from conformance.fresh import fresh_python
-from conformance.models import applying, blocks, calls
+from conformance.models import applying, blocks, calls, told
 from conformance.models.blocks import normal
 from conformance.perturb import KINDS
 from conformance.spec import clause
@@ -113,6 +113,25 @@ def test_writing_to_a_result_changes_the_argument_as_in_eager(
         left.append(x)
 
     assert torch.equal(*left)
+
+
+@clause("RUN-32", may_refuse=True)
+@pytest.mark.parametrize("name", ["argument", "answer", "again"])
+def test_writing_to_a_result_changes_nothing_that_eager_leaves(
+    impl: Adapter, cache: PackageCache, seed: int, name: str
+) -> None:
+    module = blocks.seeded(told.Copying, seed)
+    changed = []
+    for twin in pair(impl, cache, module, told.copying_call()):
+        (x,) = told.copying_call().args
+        with torch.no_grad():
+            held = {"x": x, **twin(x)}
+            before = {key: tensor.clone() for key, tensor in held.items()}
+            held[name].add_(1)
+        changed.append([key for key in held if not held[key].equal(before[key])])
+
+    eager, applied = changed
+    assert applied == eager
 
 
 @clause("RUN-33", may_refuse=True)

@@ -161,6 +161,18 @@ def test_arguments_changed_in_place_count(many: Pair) -> None:
     assert_agrees(many, call)
 
 
+@clause("RUN-24")
+def test_arguments_of_another_layout_changed_in_place_count(many: Pair) -> None:
+    good = calls.many_call()
+    turned = normal(8, 5).t()  # what is made dense for it must be made anew
+    call = Call((turned, *good.args[1:]), good.kwargs)
+    assert_equal_or_refused(many, call)
+
+    turned.mul_(-2)
+
+    assert_equal_or_refused(many, call)
+
+
 @clause("RUN-25")
 def test_tensors_without_data_are_refused(many: Pair) -> None:
     spoilt = _calls.each_tensor(calls.many_call(), lambda x: x.to("meta"))

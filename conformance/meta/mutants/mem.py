@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from aoti_ref import _inductor
 from conformance.adapter import Refused
@@ -177,6 +178,18 @@ class _LastCall:
 
 MEM_12_arguments = mutant("MEM-12", apply=stateful(lambda: _LastCall(0)))
 MEM_12_results = mutant("MEM-12", apply=stateful(lambda: _LastCall(1)))
+
+
+class _LastLeaves(_LastCall):
+    """Keeps what stood in containers, until the next call."""
+
+    def __call__(self, answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        containers = [v for v in kwargs.values() if isinstance(v, (dict, list, tuple))]
+        self.last = pytree.tree_leaves(containers)
+        return answer(*args, **kwargs)
+
+
+MEM_12_nested = mutant("MEM-12", apply=stateful(lambda: _LastLeaves(0)))
 
 
 class _OneBuffer:

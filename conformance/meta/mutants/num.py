@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import inspect
 import itertools
+import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,10 +14,13 @@ from torch.utils import _pytree as pytree
 
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import altered, as_it_was, on_a_copy
+from conformance.meta.mutants._lenient import stateful
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from conformance.meta.mutants._around import Answer, Args, Change, Kwargs
 
 
 def _drift(x: torch.Tensor) -> torch.Tensor:
@@ -117,3 +122,52 @@ def _reuses_its_result(compiled: Any, module: nn.Module) -> None:
 
 NUM_10 = mutant("NUM-10", apply=_writes_into_arguments)
 NUM_11 = mutant("NUM-11", apply=_reuses_its_result)
+
+
+def _a_ring() -> Any:
+    """Give results in sixteen buffers of each form, one after the other."""
+    rings: dict[Any, deque[torch.Tensor]] = {}
+
+    def placed(x: torch.Tensor) -> torch.Tensor:
+        ring = rings.setdefault((x.shape, x.dtype), deque(maxlen=16))
+        ring.append(ring[0].copy_(x) if len(ring) == ring.maxlen else x.clone())
+        return ring[-1]
+
+    return altered(placed)
+
+
+def _a_pool() -> Any:
+    """Give the memory of a result again when its object is gone: not so its views."""
+    pool: dict[Any, tuple[torch.UntypedStorage, weakref.ref[torch.Tensor]]] = {}
+
+    def placed(x: torch.Tensor) -> torch.Tensor:
+        result = x.clone()
+        if (x.shape, x.dtype) in pool:
+            storage, holder = pool[x.shape, x.dtype]
+            if holder() is None:
+                result = x.new_empty(0).set_(storage, 0, x.shape, x.stride()).copy_(x)
+        pool[x.shape, x.dtype] = result.untyped_storage(), weakref.ref(result)
+        return result
+
+    return altered(placed)
+
+
+def _one_container() -> Change:
+    """Fill one container anew at every call."""
+    first: list[Any] = []
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        result = answer(*args, **kwargs)
+        if not isinstance(result, dict):
+            return result
+        first.append(result)
+        for name, tensor in result.items():
+            first[0][name] = tensor
+        return first[0]
+
+    return change
+
+
+NUM_11_ring = mutant("NUM-11", apply=_a_ring())
+NUM_11_views = mutant("NUM-11", apply=_a_pool())
+NUM_11_containers = mutant("NUM-11", apply=stateful(_one_container))

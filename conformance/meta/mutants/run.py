@@ -11,7 +11,9 @@ from conformance.meta.mutants._make import mutant
 from conformance.models import calls
 
 if TYPE_CHECKING:
-    from conformance.meta.mutants._around import Answer, Args, Kwargs
+    from collections.abc import Callable
+
+    from conformance.meta.mutants._around import Answer, Args, Change, Kwargs
 
 _DEFAULTS = ("flag", "n", "factor", "mode")
 
@@ -63,6 +65,26 @@ RUN_05_numbers = mutant(
 )
 RUN_05_bools = mutant("RUN-05", apply=overlooks("value", where="strict".__eq__))
 
+RUN_05_nested = mutant(
+    "RUN-05", apply=overlooks("value", where=lambda name: name.startswith("sizes["))
+)
+
+
+def _brought_near(name: str, near: Callable[[Any], Any]) -> Any:
+    """Take one argument for what `near` makes of it, as loose comparisons do."""
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        if name in kwargs:
+            kwargs[name] = near(kwargs[name])
+        return answer(*args, **kwargs)
+
+    return around(change)
+
+
+RUN_05_near = mutant("RUN-05", apply=_brought_near("eps", lambda eps: round(eps, 6)))
+RUN_05_case = mutant("RUN-05", apply=_brought_near("mode", str.lower))
+RUN_05_large = mutant("RUN-05", apply=_brought_near("count", lambda n: int(float(n))))
+
 
 def _true_is_one(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     if kwargs.get("strict") == 1:
@@ -100,12 +122,32 @@ RUN_08_dtypes = mutant("RUN-08", apply=overlooks("value", where="dtype".__eq__))
 
 RUN_09_none = mutant("RUN-09", apply=overlooks("type", found="found None"))
 RUN_09_swapped = mutant("RUN-09", apply=overlooks("value", "type"))
+RUN_09_nested = mutant(
+    "RUN-09",
+    apply=overlooks("value", "type", where=lambda name: "add" in name),
+)
 
 RUN_10_numbers = mutant("RUN-10", apply=overlooks("type", where=nested))
 RUN_10_tensors = mutant("RUN-10", apply=overlooks("value", found="found int64[]"))
 
 RUN_11 = mutant("RUN-11", apply=overlooks("structure"))
 RUN_11_dicts = mutant("RUN-11", apply=overlooks("structure", where="extra".__eq__))
+
+
+def _as_json_spells_it(key: Any) -> Change:
+    """Take keys for `key` that JSON spells as it."""
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        if "by" in kwargs:
+            by = kwargs["by"].items()
+            kwargs["by"] = {key if str(k) == str(key) else k: v for k, v in by}
+        return answer(*args, **kwargs)
+
+    return change
+
+
+RUN_11_keys = mutant("RUN-11", apply=around(_as_json_spells_it(1)))
+RUN_11_digits = mutant("RUN-11", apply=around(_as_json_spells_it("1")))
 
 
 def _fields_by_position(answer: Answer, args: Args, kwargs: Kwargs) -> Any:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from aoti_ref import BadCall
 from conformance.adapter import Refused
@@ -16,6 +18,8 @@ from conformance.meta.mutants._make import mutant
 from conformance.meta.mutants.run_tensors import tensors
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
     from conformance.meta.mutants._around import Answer, Args, Change, Kwargs
@@ -110,6 +114,20 @@ def _keeps_copies() -> Change:
     return change
 
 
+def _keeps_keywords() -> Change:
+    last: list[Kwargs] = []
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        try:
+            return answer(*args, **kwargs)
+        except BadCall:
+            last[:] = [dict(kwargs)]
+            raise
+
+    return change
+
+
+RUN_37_keywords = mutant("RUN-37", apply=stateful(_keeps_keywords))
 RUN_37_arguments = mutant("RUN-37", apply=stateful(_keeps_arguments))
 RUN_37_memory = mutant("RUN-37", apply=stateful(_keeps_copies))
 
@@ -129,6 +147,34 @@ def _looks_once() -> Change:
 
 
 RUN_38 = mutant("RUN-38", apply=stateful(_looks_once))
+
+
+def _knows_the(objects: Callable[[Args, Kwargs], list[Any]]) -> Change:
+    """Let a call pass that is made of the very objects of the last good one."""
+    last: list[Any] = []
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        given = [id(found) for found in objects(args, kwargs)]
+        try:
+            last[:] = [answer(*args, **kwargs), given]
+        except BadCall:
+            if not last or last[1] != given:
+                raise
+        return last[0]
+
+    return change
+
+
+def _arguments(args: Args, kwargs: Kwargs) -> list[Any]:
+    return [*args, *kwargs.values()]
+
+
+def _leaves(args: Args, kwargs: Kwargs) -> list[Any]:
+    return pytree.tree_leaves((args, kwargs))
+
+
+RUN_38_arguments = mutant("RUN-38", apply=stateful(partial(_knows_the, _arguments)))
+RUN_38_leaves = mutant("RUN-38", apply=stateful(partial(_knows_the, _leaves)))
 
 RUN_39_structure = mutant("RUN-39", apply=overlooks("structure"))
 RUN_39_missing = mutant("RUN-39", apply=overlooks("missing", "arguments"))

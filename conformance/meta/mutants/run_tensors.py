@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from conformance.meta.mutants._around import around
 from conformance.meta.mutants._lenient import nested, overlooks, stateful
@@ -142,6 +143,24 @@ def _by_identity() -> Change:
 
 
 RUN_24 = mutant("RUN-24", apply=stateful(_by_identity))
+
+
+def _keeps_what_it_laid_out() -> Change:
+    """Keep the dense copy of an argument for as long as the argument lives."""
+    kept = WeakTensorKeyDictionary()
+
+    def dense(x: torch.Tensor) -> torch.Tensor:
+        if x.layout is not torch.strided or x.is_contiguous():
+            return x
+        if x not in kept:
+            kept[x] = x.contiguous()
+        copied: torch.Tensor = kept[x]
+        return copied
+
+    return tensors(dense)
+
+
+RUN_24_dense = mutant("RUN-24", apply=stateful(_keeps_what_it_laid_out))
 RUN_25 = mutant("RUN-25", apply=overlooks("device"))
 RUN_26_sparse = mutant("RUN-26", apply=overlooks("layout"))
 RUN_26_quantised = mutant("RUN-26", apply=overlooks("dtype", found="qint8"))
@@ -174,6 +193,15 @@ RUN_29 = mutant("RUN-29", apply=around(_without_gradients))
 RUN_29_nested = mutant("RUN-29", apply=overlooks("gradient", where=nested))
 
 
+def _leaves_grad_mode_off(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    result = answer(*args, **kwargs)
+    torch.set_grad_enabled(False)  # and nobody sets it on again
+    return result
+
+
+RUN_29_mode = mutant("RUN-29", apply=around(_leaves_grad_mode_off))
+
+
 def _off_in_inference(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     drift = 1e-2 * torch.is_inference_mode_enabled()
     return answer(*args, **kwargs) + drift
@@ -202,3 +230,25 @@ def _copied(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
 
 
 RUN_32 = mutant("RUN-32", apply=around(_copied))
+
+
+def _sparing_copies(result: Any, known: list[torch.Tensor]) -> Any:
+    """Give what is known already in the place of tensors that equal it."""
+
+    def spared(x: torch.Tensor) -> torch.Tensor:
+        known.append(x)
+        return next(k for k in known if k.dtype is x.dtype and torch.equal(k, x))
+
+    return pytree.tree_map_only(torch.Tensor, spared, result)
+
+
+def _gives_arguments(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    return _sparing_copies(answer(*args, **kwargs), [*args])
+
+
+def _gives_results_twice(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    return _sparing_copies(answer(*args, **kwargs), [])
+
+
+RUN_32_arguments = mutant("RUN-32", apply=around(_gives_arguments))
+RUN_32_results = mutant("RUN-32", apply=around(_gives_results_twice))
