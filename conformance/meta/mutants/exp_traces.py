@@ -1,4 +1,4 @@
-"""Mutants of the chapter EXP: exports that try the module out, or set something first."""
+"""Mutants of the chapter EXP: exports that try a module out, or set something."""
 
 from __future__ import annotations
 
