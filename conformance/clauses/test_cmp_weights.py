@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -167,8 +167,9 @@ def test_two_models_of_one_graph_answer_with_their_own_weights(
 @pytest.mark.parametrize(
     ("lesser", "greater"), [(4, 8), (8, 8), (2, 16), (9, 8), (16, 2), (3, 2)]
 )
+@pytest.mark.parametrize("before", [[], [(4, 8), (3, 3)]], ids=["first", "later"])
 def test_conditions_in_the_module_hold_in_compiled_code(
-    impl: Adapter, cache: PackageCache, lesser: int, greater: int
+    impl: Adapter, cache: PackageCache, lesser: int, greater: int, before: Any
 ) -> None:
     def sized(x: int, y: int) -> Call:
         return Call((normal(x, WIDTH, seed=1), normal(y, WIDTH, seed=2)))
@@ -177,7 +178,7 @@ def test_conditions_in_the_module_hold_in_compiled_code(
 
     assert_agrees_or_refuses(
         lambda: pair(impl, cache, seeded(Checked), sized(5, 7), dynamic=dynamic),
-        [sized(lesser, greater)],
+        [sized(*sizes) for sizes in (*before, (lesser, greater))],
     )
 
 

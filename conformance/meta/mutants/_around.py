@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest.mock import patch
 
 from conformance.adapters import reference
 
@@ -32,6 +33,16 @@ def around(change: Change) -> Any:
 def _replace(module: nn.Module, change: Change) -> None:
     answer = module.forward
     module.forward = lambda *args, **kwargs: change(answer, args, kwargs)
+
+
+def checking(owner: Any, name: str, other: Any) -> Any:
+    """Apply, and check calls with `other` in the place of the reference's `name`."""
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        with patch.object(owner, name, other):
+            return answer(*args, **kwargs)
+
+    return around(change)
 
 
 class _Pretended(NamedTuple):

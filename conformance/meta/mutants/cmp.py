@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
 import torch._inductor.config
 
-from aoti_ref import _check, _conditions, _inductor
+from aoti_ref import _check, _conditions, _inductor, _plan
 from conformance.adapter import Refused
 from conformance.adapters import reference
+from conformance.meta.mutants._around import checking
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
@@ -143,27 +145,9 @@ def _gaps_are_copied(
     return _check.laid_out(leaf, spec.order, dense=dense)
 
 
-def _checking(owner: Any, name: str, other: Any) -> Any:
-    """Apply, and let calls be checked with `other` in the place of `owner.name`."""
-
-    def apply(compiled: Any, module: nn.Module) -> None:
-        reference.apply(compiled, module)
-
-        def wrap(inner: Callable[..., Any]) -> Callable[..., Any]:
-            def forward(*args: Any, **kwargs: Any) -> Any:
-                with patch.object(owner, name, other):
-                    return inner(*args, **kwargs)
-
-            return forward
-
-        _around(module, wrap)
-
-    return apply
-
-
-CMP_08_storage = mutant("CMP-08", apply=_checking(_check, "share", _by_storage))
+CMP_08_storage = mutant("CMP-08", apply=checking(_check, "share", _by_storage))
 CMP_08_gaps = mutant(
-    "CMP-08", apply=_checking(_check.Checker, "_laid_out", _gaps_are_copied)
+    "CMP-08", apply=checking(_check.Checker, "_laid_out", _gaps_are_copied)
 )
 
 
@@ -210,7 +194,11 @@ CMP_11 = mutant("CMP-11", apply=_remembers_weights)
 
 
 # CMP-14: no condition between sizes is checked.
-CMP_14 = mutant("CMP-14", apply=_checking(_conditions, "held", lambda *_: True))
+CMP_14 = mutant("CMP-14", apply=checking(_conditions, "held", lambda *_: True))
+CMP_14_later = mutant(  # sizes of a form that was seen before are checked one by one
+    "CMP-14",
+    apply=checking(_plan, "_conditions", SimpleNamespace(held=lambda *_: True)),
+)
 
 
 # CMP-17: whatever went wrong, it says the same.
