@@ -74,7 +74,7 @@ def test_a_size_next_to_its_range_is_refused_after_good_calls(
 @clause("DYN-04")
 @pytest.mark.parametrize("chosen", MASKED, ids=_name)
 def test_a_nested_size_next_to_its_range_is_refused_after_good_calls(
-    masked: Pair, chosen: dict[str, int]
+    masked: Pair, chosen: dict[str, Any]
 ) -> None:
     call = models.masked_call(**chosen)
 

@@ -46,7 +46,7 @@ def test_a_forward_that_wraps_that_of_the_class_is_right_or_refused(
     impl: Adapter, seed: int
 ) -> None:
     module = blocks.seeded(models.Variadic, seed)
-    module.forward = MethodType(_thrice, module)  # type: ignore[method-assign]
+    module.forward = MethodType(_thrice, module)
 
     def call(draw: int) -> Call:
         x, y, z = (blocks.normal(5, 4, seed=draw + n) for n in range(3))

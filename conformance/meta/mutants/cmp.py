@@ -142,7 +142,7 @@ def _gaps_are_copied(
 ) -> torch.Tensor:
     """Copy what has gaps, and lose what the graph writes to the copy."""
     dense = spec.order == tuple(range(len(spec.order)))
-    return _check.laid_out(leaf, spec.order, dense=dense)
+    return _plan.laid_out(leaf, spec.order, dense=dense)
 
 
 CMP_08_storage = mutant("CMP-08", apply=checking(_check, "share", _by_storage))
