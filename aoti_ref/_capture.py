@@ -31,7 +31,8 @@ def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
 
     Args:
         module: The module to listen on. It is left as it was found, however the
-            block ends, and so are the global random states.
+            block ends, and so are the global random states, grad mode, autocast and
+            the default dtype.
         method: The method to listen on.
 
     Yields:
@@ -70,7 +71,12 @@ def capture(module: nn.Module, method: str = "forward") -> Iterator[Call]:
             recorded = True
         raise Stop
 
-    with _world_kept(), interpreted(module), patch.object(module, inner, stop):
+    with (
+        _world_kept(),
+        _modes_kept(),
+        interpreted(module),
+        patch.object(module, inner, stop),
+    ):
         try:
             yield call
         except Stop:
@@ -147,6 +153,32 @@ def _world_kept() -> Iterator[None]:
             torch.cuda.set_rng_state_all(states)
         for bar in _open_bars() - bars:
             bar.close()
+
+
+@contextmanager
+def _modes_kept() -> Iterator[None]:
+    """Put back modes that the block has set without a `with` of its own.
+
+    However the block ends, as with the random states: a run that is cut short never
+    comes to where it would have put them back itself, and one that ends without a call
+    is an error. Inference mode is not among them, for it can only be left by what
+    entered it.
+    """
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    cached = torch.is_autocast_cache_enabled()
+    casts = {
+        device: (torch.is_autocast_enabled(device), torch.get_autocast_dtype(device))
+        for device in ("cpu", "cuda")  # each has its own, with a GPU or without
+    }
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(grad)
+        torch.set_default_dtype(dtype)
+        torch.set_autocast_cache_enabled(cached)
+        for device, (enabled, to) in casts.items():
+            torch.set_autocast_enabled(device, enabled)
+            torch.set_autocast_dtype(device, to)
 
 
 def _open_bars() -> set[Any]:

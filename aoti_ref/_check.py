@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from aoti_ref._call import spell, spell_value
 from aoti_ref._contract import Contract, Size, TensorSpec, same
 from aoti_ref._errors import AutocastActive, BadCall, Fault
 from aoti_ref._plan import PLAIN, Plan, draw, laid_out
+from aoti_ref._weights import share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -237,12 +239,11 @@ class Checker:
         return given
 
     def _check_aliases(self, inputs: list[torch.Tensor], faults: list[Fault]) -> None:
-        """Refuse arguments that share memory, where the graph writes to some."""
-        seen: set[int] = set()
-        for tensor in inputs:
-            storage = tensor.untyped_storage().data_ptr()
-            if storage in seen and tensor.numel():
-                detail = "the graph writes to its arguments, and two share memory"
-                faults.append(Fault("alias", "(call)", detail))
-                return
-            seen.add(storage)
+        """Refuse arguments that share memory, where the graph writes to some.
+
+        What counts are addresses: two storages may stand on one memory, as those of
+        two `torch.from_numpy` of one array do.
+        """
+        if any(share(one, other) for one, other in combinations(inputs, 2)):
+            detail = "the graph writes to its arguments, and two share memory"
+            faults.append(Fault("alias", "(call)", detail))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from conformance.adapter import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import nn
 
@@ -74,6 +75,59 @@ def traces(module: nn.Module) -> dict[str, Any]:
     plain = {k: id(v) for k, v in vars(module).items() if k not in tables}
     inherited = {k: id(v) for k, v in vars(type(module)).items()}
     return {**plain, **tables, "class": inherited}
+
+
+def turns_grad_mode() -> None:
+    torch.set_grad_enabled(not torch.is_grad_enabled())
+
+
+def sets_the_default_dtype() -> None:
+    torch.set_default_dtype(torch.float64)
+
+
+def turns_autocast_on() -> None:
+    torch.set_autocast_enabled("cpu", True)
+
+
+def turns_autocast_on_for_gpus() -> None:
+    torch.set_autocast_enabled("cuda", True)
+
+
+def casts_to_another_dtype() -> None:
+    torch.set_autocast_dtype("cpu", torch.float16)
+
+
+SETTINGS = (
+    turns_grad_mode,
+    sets_the_default_dtype,
+    turns_autocast_on,
+    turns_autocast_on_for_gpus,
+    casts_to_another_dtype,
+)
+
+
+def modes() -> dict[str, Any]:
+    """Note the modes that a block can set without a `with`."""
+    return {
+        "grad": torch.is_grad_enabled(),
+        "dtype": torch.get_default_dtype(),
+        **{f"autocast {d}": torch.is_autocast_enabled(d) for d in ("cpu", "cuda")},
+        **{f"to {d}": torch.get_autocast_dtype(d) for d in ("cpu", "cuda")},
+    }
+
+
+@contextmanager
+def modes_put_back() -> Iterator[None]:
+    """Leave the modes alone for those who come after, whatever the block does."""
+    before = modes()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(before["grad"])
+        torch.set_default_dtype(before["dtype"])
+        for kind in ("cpu", "cuda"):
+            torch.set_autocast_enabled(kind, before[f"autocast {kind}"])
+            torch.set_autocast_dtype(kind, before[f"to {kind}"])
 
 
 def first_latents(seed: int = 0) -> torch.Tensor:

@@ -14,12 +14,14 @@ from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_mod
 from torch import nn
 
 from conformance import device
-from conformance.clauses._captures import records
+from conformance.clauses._captures import SETTINGS, modes, modes_put_back, records
 from conformance.models.blocks import normal, seeded
 from conformance.models.capture import Tripwire
 from conformance.spec import clause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.adapter import Adapter
 
 
@@ -144,6 +146,22 @@ def test_autocast_ends_with_its_own_block(impl: Adapter) -> None:
     assert within
     assert not torch.is_autocast_enabled("cpu")
     assert record.args[0].dtype == torch.float32
+
+
+@clause("CAP-17")
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_modes_that_a_block_sets_before_its_call_are_put_back(
+    impl: Adapter, setting: Callable[[], None]
+) -> None:
+    module, before = Tripwire(), modes()
+
+    with modes_put_back():
+        with impl.capture(module):
+            setting()  # and what would undo it comes after the call
+            module(torch.ones(2))
+        after = modes()
+
+    assert after == before
 
 
 @clause("CAP-18")

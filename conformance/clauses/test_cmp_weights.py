@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -11,6 +11,7 @@ import torch
 from conformance.adapter import Call
 from conformance.clauses import _compiles
 from conformance.clauses._applied import unless_refused
+from conformance.clauses._constants import unless_made
 from conformance.models.blocks import WIDTH, Stack, call, hidden_states, normal, seeded
 from conformance.models.compiling import (
     GREATER,
@@ -79,7 +80,9 @@ def test_buffers_that_the_graph_writes_keep_counting(
 
 
 @clause("CMP-08")
-@pytest.mark.parametrize("shared", ["one tensor", "overlapping views", "nothing"])
+@pytest.mark.parametrize(
+    "shared", ["one tensor", "overlapping views", "nothing", "nothing, turned"]
+)
 def test_writes_into_arguments_are_eagers_or_refused(
     impl: Adapter, cache: PackageCache, shared: str
 ) -> None:
@@ -88,12 +91,33 @@ def test_writes_into_arguments_are_eagers_or_refused(
         "one tensor": (flat[:8].clone().view(2, 4),) * 2,
         "overlapping views": (flat[:8].view(2, 4), flat[4:].view(2, 4)),
         "nothing": (flat[:8].clone().view(2, 4), flat[4:].clone().view(2, 4)),
+        "nothing, turned": (flat[:8].clone().view(4, 2).t(), whole_numbers(2, 4)),
     }
     apart = Call(arguments["nothing"])
 
     _compiles.assert_same_history(
         lambda: pair(impl, cache, Writer().eval(), apart), [Call(arguments[shared])]
     )
+
+
+@clause("CMP-08")
+@pytest.mark.parametrize("rows_apart", [0, 1, 2])
+def test_arguments_that_share_memory_and_no_storage_are_noticed(
+    impl: Adapter, cache: PackageCache, rows_apart: int
+) -> None:
+    apart = Call((whole_numbers(2, 4), whole_numbers(2, 4)))
+
+    def arguments() -> tuple[torch.Tensor, ...]:
+        memory = whole_numbers(4, 4).numpy()
+        slices = memory[:2], memory[rows_apart : rows_apart + 2]
+        return tuple(torch.from_numpy(part) for part in slices)
+
+    for twins in unless_made(lambda: pair(impl, cache, Writer().eval(), apart)):
+        theirs, ours = arguments(), arguments()
+        expected = twins.eager(*theirs)
+        for actual in unless_refused(lambda: twins.applied(*ours)):  # noqa: B023
+            assert torch.equal(actual, expected)
+            assert all(map(torch.equal, ours, theirs))
 
 
 @clause("CMP-09")
@@ -143,8 +167,9 @@ def test_two_models_of_one_graph_answer_with_their_own_weights(
 @pytest.mark.parametrize(
     ("lesser", "greater"), [(4, 8), (8, 8), (2, 16), (9, 8), (16, 2), (3, 2)]
 )
+@pytest.mark.parametrize("before", [[], [(4, 8), (3, 3)]], ids=["first", "later"])
 def test_conditions_in_the_module_hold_in_compiled_code(
-    impl: Adapter, cache: PackageCache, lesser: int, greater: int
+    impl: Adapter, cache: PackageCache, lesser: int, greater: int, before: Any
 ) -> None:
     def sized(x: int, y: int) -> Call:
         return Call((normal(x, WIDTH, seed=1), normal(y, WIDTH, seed=2)))
@@ -153,7 +178,7 @@ def test_conditions_in_the_module_hold_in_compiled_code(
 
     assert_agrees_or_refuses(
         lambda: pair(impl, cache, seeded(Checked), sized(5, 7), dynamic=dynamic),
-        [sized(lesser, greater)],
+        [sized(*sizes) for sizes in (*before, (lesser, greater))],
     )
 
 

@@ -204,7 +204,7 @@ def test_values_that_the_module_excludes_stay_excluded(
 
 @clause("EXP-20")
 @pytest.mark.parametrize(
-    "ends", [(9, 24), (2, 7), (30, 40), (8, 2)], ids=lambda e: f"{e[0]}..{e[1]}"
+    "ends", [(9, 24), (2, 7), (30, 40), (8, 2), (8, 8)], ids=lambda e: f"{e[0]}..{e[1]}"
 )
 def test_a_range_must_fit_its_example(impl: Adapter, ends: Any) -> None:
     module = blocks.seeded(blocks.Stack)

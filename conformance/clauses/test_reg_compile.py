@@ -1,4 +1,4 @@
-"""Chapter REG: what a compile of blocks tells, and the memory that it takes."""
+"""Chapter REG: what a compile of blocks tells and takes, and what it looks at."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from conformance.clauses._compiles import lingering_processes
 from conformance.clauses._regions import assert_blocks_agree
 from conformance.models import blocks, memory, regions
 from conformance.spec import clause
-from conformance.workbench import Pair, applied_copy
+from conformance.workbench import Pair, applied_copy, assert_agrees_or_refuses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.adapter_graphs import Regional, TellsPeaks
 
 MIB = 1 << 20
@@ -114,3 +116,36 @@ def test_the_memory_that_compiling_a_module_takes_is_told(impl: TellsPeaks) -> N
         compiled = impl.compile(exported)
 
     assert_told(impl, compiled, peak.grown_bytes)
+
+
+class Acting(regions.Cell):
+    """A Cell with a function that hangs on it.
+
+    Args:
+        act: The function.
+    """
+
+    def __init__(self, act: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.act = act
+
+    def forward(
+        self, hidden_states: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        return super().forward(self.act(hidden_states), mask)
+
+
+@clause("REG-01")
+@pytest.mark.usefixtures("cache")  # it keeps the compiler's headers
+def test_blocks_of_one_class_act_by_their_own_functions(
+    impl: Regional, seed: int
+) -> None:
+    cells = Acting(torch.relu), Acting(torch.sin)
+    module = blocks.seeded(lambda: regions.Row(*cells, repeated=("Acting",)), seed)
+
+    def make() -> Pair:
+        source, call = copy.deepcopy(module), regions.call()
+        compiled = impl.compile_regions(source, lambda: source(**call.kwargs))
+        return Pair(module, applied_copy(impl, compiled, module))
+
+    assert_agrees_or_refuses(make, [regions.call(seed=1)])

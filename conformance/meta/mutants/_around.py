@@ -36,6 +36,16 @@ def _replace(module: nn.Module, change: Change) -> None:
     module.forward = lambda *args, **kwargs: change(answer, args, kwargs)
 
 
+def checking(owner: Any, name: str, other: Any) -> Any:
+    """Apply, and check calls with `other` in the place of the reference's `name`."""
+
+    def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+        with patch.object(owner, name, other):
+            return answer(*args, **kwargs)
+
+    return around(change)
+
+
 class _Pretended(NamedTuple):
     """What stands for the compiled form of a module that the reference refuses."""
 

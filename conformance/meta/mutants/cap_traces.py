@@ -248,6 +248,16 @@ CAP_17_dtype = mutant(
 )
 CAP_17_grad = mutant("CAP-17", capture=_detaches)
 
+
+@contextmanager
+def _leaves_what_was_set(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    left = patch.object(_capture, "_modes_kept", nullcontext)
+    with left, reference.capture(module, method) as record:
+        yield record
+
+
+CAP_17_set = mutant("CAP-17", capture=_leaves_what_was_set)
+
 _kept: list[Any] = []
 
 

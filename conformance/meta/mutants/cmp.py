@@ -8,15 +8,17 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
 import torch._inductor.config
 
-from aoti_ref import _conditions, _inductor
+from aoti_ref import _check, _conditions, _inductor, _plan
 from conformance.adapter import Refused
 from conformance.adapters import reference
+from conformance.meta.mutants._around import checking
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
@@ -129,6 +131,26 @@ def _clone(value: Any) -> Any:
 CMP_08 = mutant("CMP-08", apply=_copies_arguments)
 
 
+def _by_storage(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Look whether two tensors share a storage, and not where the storages are."""
+    places = (tensor.untyped_storage().data_ptr() for tensor in (one, other))
+    return len(set(places)) == 1
+
+
+def _gaps_are_copied(
+    _self: Any, leaf: torch.Tensor, spec: Any, *_told: object
+) -> torch.Tensor:
+    """Copy what has gaps, and lose what the graph writes to the copy."""
+    dense = spec.order == tuple(range(len(spec.order)))
+    return _plan.laid_out(leaf, spec.order, dense=dense)
+
+
+CMP_08_storage = mutant("CMP-08", apply=checking(_check, "share", _by_storage))
+CMP_08_gaps = mutant(
+    "CMP-08", apply=checking(_check.Checker, "_laid_out", _gaps_are_copied)
+)
+
+
 # CMP-09: it reads buffers from the start of their storage.
 def _forgets_offsets(compiled: Any, module: nn.Module) -> None:
     for child in module.modules():
@@ -172,20 +194,11 @@ CMP_11 = mutant("CMP-11", apply=_remembers_weights)
 
 
 # CMP-14: no condition between sizes is checked.
-def _drops_conditions(compiled: Any, module: nn.Module) -> None:
-    reference.apply(compiled, module)
-
-    def wrap(inner: Callable[..., Any]) -> Callable[..., Any]:
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            with patch.object(_conditions, "held", lambda *_: True):
-                return inner(*args, **kwargs)
-
-        return forward
-
-    _around(module, wrap)
-
-
-CMP_14 = mutant("CMP-14", apply=_drops_conditions)
+CMP_14 = mutant("CMP-14", apply=checking(_conditions, "held", lambda *_: True))
+CMP_14_later = mutant(  # sizes of a form that was seen before are checked one by one
+    "CMP-14",
+    apply=checking(_plan, "_conditions", SimpleNamespace(held=lambda *_: True)),
+)
 
 
 # CMP-17: whatever went wrong, it says the same.

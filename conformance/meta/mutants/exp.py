@@ -122,6 +122,19 @@ def _skips_misfits(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> A
     return reference.export(module, call, dynamic=fitting)
 
 
+def _drops_points(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> Any:
+    """Take a range with one size in it for a size that does not vary."""
+    dims = {key: value for key, value in (dynamic or {}).items() if not _points(value)}
+    return reference.export(module, call, dynamic=dims or None)
+
+
+def _points(dims: Any) -> bool:
+    ranges = dims.values() if isinstance(dims, dict) else ()
+    ends = [(found.min, found.max) for found in ranges if isinstance(found, Range)]
+    return bool(ends) and all(least == most for least, most in ends)
+
+
+EXP_20_point = mutant("EXP-20", own_cache="point", export=_drops_points)
 EXP_20_example = mutant("EXP-20", export=_widens_ranges)
 EXP_20_argument = mutant("EXP-20", export=_skips_misfits)
 

@@ -1,4 +1,4 @@
-"""A mutant of the chapter EXP: an export that takes every range as it comes."""
+"""Mutants of the chapter EXP: any range is taken, and any forward is the class's."""
 
 from __future__ import annotations
 
@@ -36,3 +36,15 @@ def _something_for_nothing(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
 EXP_05_nothing = mutant(
     "EXP-05", export=_from_two, apply=around(_something_for_nothing)
 )
+
+
+def _by_the_class(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> Any:
+    """Export the forward of the class, where the instance has one of its own."""
+    own = vars(module).pop("forward", None)
+    try:
+        return reference.export(module, call, dynamic=dynamic)
+    finally:
+        vars(module).update({} if own is None else {"forward": own})
+
+
+EXP_23_instance = mutant("EXP-23", own_cache="instance", export=_by_the_class)

@@ -112,6 +112,7 @@ def _by_class(blocks: list[nn.Module]) -> None:
         block.forward = Held(with_weights_of(graph, block))
 
 
+REG_01_function = mutant("REG-01", apply=together(("cells.0", "cells.1"), _by_class))
 REG_06 = mutant("REG-06", apply=together(("even.0", "even.1", "even.2"), _by_class))
 
 
