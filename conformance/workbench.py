@@ -6,6 +6,7 @@ The branch between "equal" and "refused" stands here, once, and not in the tests
 from __future__ import annotations
 
 import copy
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -110,6 +111,15 @@ def ran_compiled(module: nn.Module) -> Iterator[None]:
     finally:
         handle.remove()
     assert not entered, f"eager code ran: {', '.join(sorted(set(entered)))} was entered"
+
+
+def is_named(words: str, argument: str) -> bool:
+    """Whether a refusal names an argument: as a word, not within another.
+
+    >>> is_named("x: wants float32[4]", "x"), is_named("expected 7 inputs", "x")
+    (True, False)
+    """
+    return re.search(rf"\b{re.escape(argument)}\b", words) is not None
 
 
 def applied_copy(impl: Adapter, compiled: Any, module: nn.Module) -> nn.Module:

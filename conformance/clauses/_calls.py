@@ -12,7 +12,13 @@ from conformance import device, fuzz, fuzz_results
 from conformance.adapter import Call
 from conformance.models import blocks, calls
 from conformance.models.blocks import normal
-from conformance.workbench import Pair, assert_equal_or_refused, pair, refuses
+from conformance.workbench import (
+    Pair,
+    assert_equal_or_refused,
+    attempt,
+    pair,
+    refuses,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,6 +133,12 @@ def fresh_result(adapter: str, folder: str, seed: int) -> list[str]:
     with torch.no_grad():
         result = module(*calls.returned_call(seed).args)
     return [type(result).__qualname__, type(result["output"]).__qualname__]
+
+
+def made(twins: Pair, call: Call) -> None:
+    """Make a good call before others; what becomes of it is RUN-07's to ask."""
+    with torch.no_grad():
+        attempt(lambda: twins.applied(*call.args, **call.kwargs))
 
 
 def here(value: float) -> torch.Tensor:

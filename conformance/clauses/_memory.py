@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from conformance import gauges
 from conformance.models import applying, blocks, memory
-from conformance.workbench import Pair, assert_equal_or_refused, attempt, is_refusal
+from conformance.workbench import Pair, assert_equal_or_refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
     from torch import nn
 
@@ -54,15 +52,6 @@ def assert_both_count(twins: list[Pair], calls: list[Any]) -> None:
     twins[0].applied.get_parameter("encode.weight").data.mul_(1.5)
     for pair, call in zip(twins, calls, strict=True):
         assert_equal_or_refused(pair, call)
-
-
-def refused(function: Callable[[], object]) -> None:
-    """Assert that `function` refuses, and let its error go."""
-    __tracebackhide__ = True
-    ended = attempt(function)
-    assert ended.error is not None, "expected a refusal"
-    if not is_refusal(ended.error):
-        raise ended.error
 
 
 def left_over(known: set[int]) -> list[int]:

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from conformance.adapter import Call, Refused
 from conformance.models import dynamic as models
 from conformance.models.blocks import normal
-from conformance.workbench import assert_agrees, attempt
+from conformance.workbench import assert_agrees, attempt, is_named
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -39,7 +39,7 @@ def assert_agrees_or_names(
     __tracebackhide__ = True
     built = attempt(make)
     if isinstance(built.error, Refused):
-        found = [name for name in names if name in str(built.error)]
+        found = [name for name in names if is_named(str(built.error), name)]
         assert found, f"the refusal names none of {list(names)}: {built.error}"
         return
     if built.error is not None:
@@ -52,7 +52,7 @@ def assert_tells(refusal: Refusal, names: Iterable[str], sizes: Iterable[int]) -
     """Assert that a refusal holds one of `names`, and one of `sizes` as a number."""
     __tracebackhide__ = True
     text = str(refusal)
-    assert any(name in text for name in names), f"none of {names} is named: {text}"
+    assert any(is_named(text, name) for name in names), f"none of {names} named: {text}"
     assert any(re.search(rf"\b{size}\b", text) for size in sizes), (
         f"none of the sizes {sizes} is told: {text}"
     )
