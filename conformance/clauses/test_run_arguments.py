@@ -128,7 +128,12 @@ def test_other_numbers_are_noticed(numbers: Pair, other: dict[str, Any]) -> None
 @clause("RUN-05")
 @pytest.mark.parametrize(
     "other",
-    [{"eps": told.TINY}, {"count": 2**53 + 1}, {"mode": "MINUS"}, {"sizes": [(1, 3)]}],
+    [
+        {"eps": told.TINY},
+        {"count": told.LARGE + 1},
+        {"mode": "MINUS"},
+        {"sizes": [(1, 3)]},
+    ],
     ids=str,
 )
 def test_values_nearby_and_inside_are_noticed(
