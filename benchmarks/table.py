@@ -63,14 +63,15 @@ def pages(runs: Sequence[Mapping[str, Any]], root: Path = ROOT) -> dict[Path, st
     if not runs:
         return {}
     text = "\n".join([_HEAD, *(section(run) for run in runs)])
-    return {root / PAGE: text, root / PICTURE: picture(runs)}
+    with_rows = [run for run in runs if run["figures"]["rows"]]
+    return {root / PAGE: text, root / PICTURE: picture(with_rows)}
 
 
 def excerpt(runs: Sequence[Mapping[str, Any]]) -> str:
     """Write README's part: how fast FLUX is; empty until it was measured."""
     for run in runs:
         figures = run["figures"]
-        if run["benchmark"] == "flux" and not figures["tiny"]:
+        if run["benchmark"] == "flux" and figures["rows"] and not figures["tiny"]:
             rows = {n: r for n, r in figures["rows"].items() if r["outcome"] == "ok"}
             lines = _table(_speeds(figures["base"]), rows)
             told = f"{figures['title']}, in bfloat16 on {_where(run)}"
@@ -114,7 +115,8 @@ def section(run: Mapping[str, Any]) -> str:
         told += _held(base)
         parts += [told, ""]
     done = {name: row for name, row in rows.items() if row["outcome"] == "ok"}
-    parts += [*_table(_speeds(base), done), "", *_table(_COSTS, done)]
+    if done:
+        parts += [*_table(_speeds(base), done), "", *_table(_COSTS, done)]
     others = [
         f"- {name}: {row['outcome']}: {_first_line(row['message'])}"
         for name, row in rows.items()

@@ -211,3 +211,17 @@ def test_speeds_that_last_are_told_beside_those_of_a_moment() -> None:
 
     assert "products 684 TFLOP/s (690 W, 1515 MHz), attention 583 TFLOP/s;" in text
     assert "the floor at these is 112 ms." in text
+
+
+def test_a_run_of_the_ceilings_alone_has_no_table(tmp_path: Path) -> None:
+    found = file()
+    alone = file()
+    alone["figures"] |= {"title": "Ceilings", "rows": {}, "targets": []}
+
+    pages = table.pages([alone, found], tmp_path)
+    text = table.section(alone)
+
+    assert "the floor is 60 ms" in text
+    assert "|" not in text
+    assert "A model" in table.excerpt([alone, found])
+    assert b"Ceilings" not in pages[tmp_path / table.PICTURE].encode()
