@@ -139,7 +139,7 @@ def _held(base: Mapping[str, Any]) -> str:
         "attention": "attention",
     }
     told = [
-        f"{names[kind]} {found['tflops']:.3g} TFLOP/s"
+        f"{names[kind]} {found['tflops']:.0f} TFLOP/s"
         + (f" ({found['watts']:.0f} W, {found['mhz']:.0f} MHz)" if found["mhz"] else "")
         for kind, found in base.get("held", {}).items()
     ]

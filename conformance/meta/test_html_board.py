@@ -198,7 +198,17 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path, text: str) -> None:
     assert not re.search(r"KeyError|TypeError|object has no|indices", str(caught.value))
 
 
-@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda p: p.stem)
+def _measures_rows(path: Path) -> bool:
+    """Whether a file is more than the ceilings of a machine, which are no bars."""
+    figures = json.loads(path.read_text(encoding="utf-8"))["figures"]
+    return not isinstance(figures, dict) or figures.get("rows") != {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for path in RESULTS.glob("*.json") if _measures_rows(path)),
+    ids=lambda path: path.stem,
+)
 def test_our_own_measurements_have_something_to_show(path: Path) -> None:
     found = measured.read(path)
 
