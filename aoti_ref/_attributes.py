@@ -12,13 +12,15 @@ from torch import nn
 
 from aoti_ref import _values
 from aoti_ref._errors import Fault
+from aoti_ref._reading import Reading
 from aoti_ref._values import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TORCHS_OWN = frozenset({*vars(nn.Module()), "call_super_init"})
-_METHODS = frozenset({"forward", "_old_forward"})  # what hooks and `apply` exchange
+# What hooks and `apply` exchange.
+_METHODS = frozenset({"forward", "_old_forward", "_hf_hook", "_diffusers_hook"})
 _UNSEEN = object()
 
 
@@ -65,29 +67,31 @@ def reads(module: nn.Module) -> Iterator[dict[str, Any]]:
         value = object.__getattribute__(self, key)
         if key not in TORCHS_OWN and id(self) in names and _is_own(self, key, value):
             path = f"{names[id(self)]}.{key}".lstrip(".")
-            if tables.follow(path, value):
+            if reading.follow(path, value):
                 return value
             form = _values.written(value)
             if form is not GONE:
                 found.setdefault(path, form)
         return value
 
-    with _values.Tables() as tables:
+    with Reading() as reading:
         nn.Module.__getattribute__ = watched  # type: ignore[method-assign, assignment]
         try:
             yield found
         finally:
             del nn.Module.__getattribute__
-            found.update(tables.read())
+            found.update(reading.found())
 
 
 def _is_own(module: nn.Module, key: str, value: Any) -> bool:
     """Whether `value` is what a module, or a class of it, has under `key` as data."""
+    if key in _METHODS:
+        return False
     own: dict[str, Any] = object.__getattribute__(module, "__dict__")
     kinds = type(module).__mro__
     if key in own:
         method = _values.is_function(value) and any(key in vars(kind) for kind in kinds)
-        return own[key] is value and key not in _METHODS and not method
+        return own[key] is value and not method
     if key.startswith("_") or callable(value):
         return False
     kind = next((kind for kind in kinds if key in vars(kind)), nn.Module)
@@ -112,7 +116,6 @@ def places(
         fixed = holds and _values.never_changes(there)
         found.append(place._replace(seen=there) if fixed else place)
         if not holds:
-            spelt = _values.spell_found(there, value)
-            detail = f"wants {_values.spell(value)}, found {spelt}"
-            faults.append(Fault("value", name, detail))
+            differing = _values.differences(name, there, value)
+            faults += [Fault("value", path, detail) for path, detail in differing]
     return found, tuple(faults)

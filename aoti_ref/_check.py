@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.autograd import forward_ad
 
 from aoti_ref import _conditions, _tree
 from aoti_ref._call import spell, spell_value
@@ -17,6 +18,18 @@ from aoti_ref._weights import share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+def _differentiating() -> bool:
+    """Whether torch.func transforms what is called, or forward-mode AD follows it."""
+    followed = forward_ad._current_level >= 0
+    return followed or torch._C._functorch.peek_interpreter_stack() is not None
+
+
+def _tangent(leaf: torch.Tensor) -> torch.Tensor | None:
+    unpack: Any = forward_ad.unpack_dual
+    tangent: torch.Tensor | None = unpack(leaf).tangent
+    return tangent
 
 
 class Checker:
@@ -71,7 +84,7 @@ class Checker:
                 raise AutocastActive("call", device)
         form: tuple[int | str, ...] = (len(args), *kwargs)
         plan = self._plans.get(form)
-        if plan is not None:
+        if plan is not None and not _differentiating():
             quick = plan([*args, *kwargs.values()])
             if quick is not None:
                 return quick
@@ -174,9 +187,7 @@ class Checker:
         if leaf.device.type != spec.device:
             detail = f"wants {spec.device}, found {leaf.device}"
             faults.append(Fault("device", path, detail))
-        if leaf.requires_grad and torch.is_grad_enabled():
-            detail = "compiled code gives no gradients; detach it, or call in no_grad"
-            faults.append(Fault("gradient", path, detail))
+        self._check_gradients(leaf, path, faults)
         if leaf.layout is not torch.strided:
             detail = f"wants a strided tensor, found {leaf.layout}"
             faults.append(Fault("layout", path, detail))
@@ -190,6 +201,19 @@ class Checker:
             elif size != want:
                 faults.append(Fault("size", where, f"wants {want}, found {size}"))
         return len(faults) == before
+
+    def _check_gradients(
+        self, leaf: torch.Tensor, path: str, faults: list[Fault]
+    ) -> None:
+        if torch._C._functorch.is_functorch_wrapped_tensor(leaf):
+            detail = "torch.func cannot transform compiled code; call eager"
+            faults.append(Fault("transform", path, detail))
+        elif leaf.requires_grad and torch.is_grad_enabled():
+            detail = "compiled code gives no gradients; detach it, or call in no_grad"
+            faults.append(Fault("gradient", path, detail))
+        elif forward_ad._current_level >= 0 and _tangent(leaf) is not None:
+            detail = "compiled code carries no tangents; call eager"
+            faults.append(Fault("gradient", path, detail))
 
     def _check_size(
         self,

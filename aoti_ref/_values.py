@@ -7,7 +7,15 @@ not have is a dict whose keys no module would use.
 from __future__ import annotations
 
 import hashlib
-from types import BuiltinFunctionType, FunctionType, ModuleType, SimpleNamespace
+import json
+from enum import Enum
+from functools import partial
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MemberDescriptorType,
+    ModuleType,
+)
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,15 +23,16 @@ import torch
 from aoti_ref._call import spell_value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import CodeType
-
-    from typing_extensions import Self
 
 _SCALARS = (bool, int, float, str, type(None))
 _NESTING = 6  # how deep containers are looked into
-_DTYPE, _FUNCTION = "<dtype>", "<function>"
-_ITEMS, _ATTRIBUTES = "<items>", "<attributes>"  # some of those of an object
-_MARKS = {_DTYPE, _FUNCTION, _ITEMS, _ATTRIBUTES}
+_SPELT = (Enum, complex, bytes, range, torch.device, torch.layout, torch.memory_format)
+_DTYPE, _FUNCTION, _VALUE, _SET = "<dtype>", "<function>", "<value>", "<set>"
+_PARTIAL = "<partial>"
+ITEMS, ATTRIBUTES = "<items>", "<attributes>"  # some of those of an object
+_MARKS = {_DTYPE, _FUNCTION, _VALUE, _SET, _PARTIAL, ITEMS, ATTRIBUTES}
 GONE = object()
 
 
@@ -47,26 +56,37 @@ def written(value: Any, depth: int = _NESTING) -> Any:
     kind = type(value)
     if kind in _SCALARS:
         return value
-    if kind is torch.dtype or is_function(value):
-        named = kind is torch.dtype
-        return {_DTYPE: str(value)} if named else {_FUNCTION: _name(value)}
+    if kind is torch.dtype:
+        return {_DTYPE: str(value)}
+    if isinstance(value, _SPELT):
+        told = value.name if isinstance(value, Enum) else repr(value)
+        return {_VALUE: f"{kind.__module__}.{kind.__qualname__}: {told}"}
+    if is_function(value):
+        return {_FUNCTION: _name(value)}
     return _written_inside(value, depth - 1) if depth else GONE
 
 
 def _written_inside(value: Any, depth: int) -> Any:
     kind = type(value)
-    if kind in (list, tuple):
+    if kind is list or isinstance(value, tuple):
         items = [written(item, depth) for item in value]
-        return GONE if any(item is GONE for item in items) else kind(items)
-    if kind is SimpleNamespace:
-        return {_ATTRIBUTES: _some(vars(value), depth)}
+        plain = list if kind is list else tuple
+        return GONE if any(item is GONE for item in items) else plain(items)
+    if kind in (set, frozenset):
+        items = sorted((written(item, depth) for item in value), key=repr)
+        return GONE if any(item is GONE for item in items) else {_SET: items}
+    if kind is partial:
+        made = written((value.func, value.args, value.keywords), depth)
+        return GONE if made is GONE else {_PARTIAL: made}
     if kind is dict:
-        some = _some(value, depth)
-        return some if len(some) == len(value) and not some.keys() & _MARKS else GONE
+        found = some(value, depth)
+        whole = len(found) == len(value) and not found.keys() & _MARKS
+        return found if whole else GONE
     return GONE
 
 
-def _some(values: dict[Any, Any], depth: int) -> dict[str, Any]:
+def some(values: dict[Any, Any], depth: int = _NESTING) -> dict[str, Any]:
+    """Write those of a dict that a manifest can have, by keys that are strings."""
     found = {k: written(v, depth) for k, v in values.items() if type(k) is str}
     return {key: item for key, item in found.items() if item is not GONE}
 
@@ -98,7 +118,7 @@ def never_changes(value: Any) -> bool:
         return all(map(never_changes, value))
     if isinstance(value, FunctionType):
         return value.__closure__ is None
-    return isinstance(value, (*_SCALARS, torch.dtype)) or is_function(value)
+    return isinstance(value, (*_SCALARS, torch.dtype, *_SPELT)) or is_function(value)
 
 
 def same(found: Any, wanted: Any) -> bool:
@@ -129,109 +149,67 @@ def same(found: Any, wanted: Any) -> bool:
 
 
 def _same_object(found: Any, wanted: dict[str, Any]) -> bool:
-    if not (_ITEMS in wanted or _ATTRIBUTES in wanted):
-        return bool(written(found) == wanted)
+    if not (ITEMS in wanted or ATTRIBUTES in wanted):
+        form = written(found)
+        return form is not GONE and _dumped(form) == _dumped(wanted)
     items = found if isinstance(found, dict) else {}
-    own = getattr(found, "__dict__", {})
-    sides = (items, wanted.get(_ITEMS, {})), (own, wanted.get(_ATTRIBUTES, {}))
     return all(
-        same(dict.get(side, key, GONE), value)
-        for side, values in sides
-        for key, value in values.items()
+        same(dict.get(items, key, GONE), value)
+        for key, value in wanted.get(ITEMS, {}).items()
+    ) and all(
+        same(attribute(found, key), value)
+        for key, value in wanted.get(ATTRIBUTES, {}).items()
     )
 
 
-class Tables:
-    """Notes what is read from dicts of a class of their own, such as diffusers' config.
+def _dumped(form: Any) -> str:
+    return json.dumps(form, sort_keys=True)
 
-    They hold names and paths beside numbers, so that only what is read counts.
-    """
 
-    def __init__(self) -> None:
-        self._found: dict[int, tuple[Any, set[str], dict[str, dict[str, Any]]]] = {}
-        self._before: list[tuple[type, str, Any]] = []
+def attribute(value: Any, key: str) -> Any:
+    """Give what an object itself has under `key`, or GONE."""
+    own = getattr(value, "__dict__", {})
+    if key in own:
+        return own[key]
+    slot = getattr(type(value), key, None)
+    try:
+        return slot.__get__(value) if isinstance(slot, MemberDescriptorType) else GONE
+    except AttributeError:
+        return GONE
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        for kind, name, own in reversed(self._before):
-            if own is GONE:
-                delattr(kind, name)
-            else:
-                setattr(kind, name, own)
-
-    def follow(self, path: str, value: Any) -> bool:
-        """Note from now on what is read from `value`, if it is such a dict."""
-        kind = type(value)
-        if not isinstance(value, dict) or kind is dict:
-            return False
-        entry = self._found.setdefault(id(value), (value, set(), {}))
-        entry[1].add(path)
-        if not kind.__flags__ & 1 << 9:  # OrderedDict and its like cannot be watched
-            entry[2][_ITEMS] = _some(value, _NESTING)
-        elif not any(kind is watched for watched, _, _ in self._before):
-            self._watch(kind)
-        return True
-
-    def read(self) -> dict[str, Any]:
-        """Give what was read, by the paths that led to each dict."""
-        return {
-            path: sides
-            for _, paths, sides in self._found.values()
-            for path in paths
-            if any(sides.values())
-        }
-
-    def _watch(self, kind: Any) -> None:
-        item, get, attribute = kind.__getitem__, kind.get, kind.__getattribute__
-
-        def read_item(table: Any, key: Any) -> Any:
-            return self._note(table, _ITEMS, key, item(table, key))
-
-        def read_get(table: Any, key: Any, default: Any = None) -> Any:
-            value = get(table, key, default)
-            return self._note(table, _ITEMS, key, value) if key in table else value
-
-        def read_attribute(table: Any, key: str) -> Any:
-            value = attribute(table, key)
-            if key.startswith("__") or key not in attribute(table, "__dict__"):
-                return value
-            return self._note(table, _ATTRIBUTES, key, value)
-
-        watching = {
-            "__getitem__": read_item,
-            "get": read_get,
-            "__getattribute__": read_attribute,
-        }
-        for name, function in watching.items():
-            self._before.append((kind, name, vars(kind).get(name, GONE)))
-            setattr(kind, name, function)
-
-    def _note(self, table: Any, side: str, key: Any, value: Any) -> Any:
-        form = written(value)
-        if id(table) in self._found and type(key) is str and form is not GONE:
-            self._found[id(table)][2].setdefault(side, {}).setdefault(key, form)
-        return value
+def differences(path: str, found: Any, wanted: Any) -> Iterator[tuple[str, str]]:
+    """Name what is not as it should be, each by its path, and say how it differs."""
+    marks = wanted.keys() if isinstance(wanted, dict) else set()
+    if not marks & {ITEMS, ATTRIBUTES}:
+        yield path, f"wants {spell(wanted)}, found {spell(written(found))}"
+        return
+    items = found if isinstance(found, dict) else {}
+    for key, value in wanted.get(ITEMS, {}).items():
+        if not same(item := dict.get(items, key, GONE), value):
+            yield from differences(f"{path}[{key!r}]", item, value)
+    for key, value in wanted.get(ATTRIBUTES, {}).items():
+        if not same(item := attribute(found, key), value):
+            yield from differences(f"{path}.{key}", item, value)
 
 
 def spell(form: Any) -> str:
     """Spell what `written` has made.
 
-    >>> spell({"<dtype>": "torch.float32"}), spell({"<items>": {"gain": 2.0}})
-    ('torch.float32', "{'gain': 2.0}")
+    >>> spell({"<dtype>": "torch.float32"}), spell({"<set>": [1]})
+    ('torch.float32', '{1}')
+    >>> spell({"<partial>": [{"<function>": "torch.clamp"}, [], {"min": 0.5}]})
+    'partial(torch.clamp, min=0.5)'
     """
-    if isinstance(form, dict) and form and form.keys() <= _MARKS:
-        for mark in (_DTYPE, _FUNCTION):
-            if mark in form:
-                return str(form[mark])
-        form = {**form.get(_ITEMS, {}), **form.get(_ATTRIBUTES, {})}
-    return spell_value(form)
-
-
-def spell_found(value: Any, wanted: Any) -> str:
-    """Spell what was found where `wanted` should be, no further than that goes."""
-    if isinstance(value, dict) and isinstance(wanted, dict) and _ITEMS in wanted:
-        value = {key: dict.get(value, key) for key in wanted[_ITEMS]}
-    form = written(value)
-    return "none" if value is GONE else spell(value if form is GONE else form)
+    if form is GONE:
+        return "none"
+    if not isinstance(form, dict) or not form.keys() & _MARKS:
+        return spell_value(form)
+    if _PARTIAL in form:
+        function, arguments, keywords = form[_PARTIAL]
+        named = [f"{key}={spell(value)}" for key, value in keywords.items()]
+        told = [spell(function), *map(spell, arguments), *named]
+        return f"partial({', '.join(told)})"
+    if _SET in form:
+        return f"{{{', '.join(map(spell, form[_SET]))}}}"
+    return ", ".join(str(value) for value in form.values())

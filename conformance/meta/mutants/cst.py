@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
-from aoti_ref import _attributes, _containers, _values, _weights
+from diffusers.configuration_utils import FrozenDict
+
+from aoti_ref import _attributes, _containers, _reading, _values, _weights
 from aoti_ref._binding import Binding
 from conformance.adapter import Refused
 from conformance.adapters import reference
@@ -187,6 +190,17 @@ def _loosely(found: Any, wanted: Any) -> bool:
 
 _same = _values.same
 
+
+def _reading_only(kinds: tuple[type, ...]) -> Any:
+    """What objects of other kinds hold is not noted."""
+
+    def export(module: nn.Module, call: Any, *, dynamic: Any = None) -> Any:
+        with patch.object(_reading, "_can_follow", lambda v: type(v) in kinds):
+            return reference.export(module, call, dynamic=dynamic)
+
+    return export
+
+
 # CST-22: numbers are not looked at; or at apply only.
 CST_22_blind = mutant(
     "CST-22", apply=without(_attributes.Place, "holds", lambda _: True)
@@ -200,6 +214,12 @@ CST_22_class = mutant(
 )
 CST_22_object = mutant(
     "CST-22", apply=without(_values, "_same_object", lambda *_: True)
+)
+CST_22_spelt = mutant("CST-22", apply=without(_values, "_dumped", lambda _: ""))
+CST_22_options = mutant(
+    "CST-22",
+    own_cache="options",
+    export=_reading_only((FrozenDict, SimpleNamespace)),
 )
 CST_22_loose = mutant("CST-22", apply=without(_values, "same", _loosely))
 
