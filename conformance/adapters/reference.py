@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aoti_ref
 from aoti_ref import _archive, _manifest
 from conformance.adapter import Dynamic, Info, Refused
-from conformance.adapters._ranges import dims
+from conformance.ranges import dims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -24,7 +24,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters import _labels
-from conformance.adapters._ranges import table
+from conformance.ranges import dynamic_shapes
 from conformance.adapters._torchao import torchao_config
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> A
         module,
         call.args,
         dict(call.kwargs),
-        dynamic_shapes=table(module, call, dynamic),
+        dynamic_shapes=dynamic_shapes(module, call, dynamic),
     )
 
 

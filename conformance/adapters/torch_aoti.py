@@ -15,7 +15,7 @@ import torch._inductor
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters import _labels
-from conformance.adapters._ranges import table
+from conformance.ranges import dynamic_shapes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> A
             module,
             call.args,
             dict(call.kwargs),
-            dynamic_shapes=table(module, call, dynamic),
+            dynamic_shapes=dynamic_shapes(module, call, dynamic),
         )
     except Exception as error:
         raise Refused(f"{type(error).__name__}: {error}") from error

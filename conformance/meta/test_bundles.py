@@ -26,7 +26,7 @@ from aoti_ref import (
     _regions,
 )
 from aoti_ref import _variants as kinds
-from conformance.adapters._ranges import dims
+from conformance.ranges import dims
 from conformance.isolated import run_forked
 from conformance.meta.test_packages import SCHEMA
 from conformance.models import blocks, quantised, variants

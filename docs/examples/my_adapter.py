@@ -3,6 +3,7 @@
 import my_layer
 
 from conformance.adapter import Info, Refused
+from conformance.ranges import dynamic_shapes
 
 info = Info(
     name="my_layer",
@@ -11,7 +12,7 @@ info = Info(
     issues="https://example.org/my_layer/issues",
     packages=("my_layer",),
 )
-capabilities = frozenset()  # what you claim; the rest is `unsupported`
+capabilities = frozenset({"dynamic"})  # what you claim; the rest is `unsupported`
 
 
 def capture(module, method="forward"):
@@ -19,8 +20,9 @@ def capture(module, method="forward"):
 
 
 def export(module, call, *, dynamic=None):
+    shapes = dynamic_shapes(module, call, dynamic)
     try:
-        return my_layer.export(module, call.args, dict(call.kwargs))
+        return my_layer.export(module, call.args, dict(call.kwargs), shapes)
     except my_layer.CannotExport as error:
         raise Refused(str(error)) from error
 

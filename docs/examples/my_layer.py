@@ -30,9 +30,9 @@ def capture(module, method="forward"):
         yield call
 
 
-def export(module, args, kwargs):
+def export(module, args, kwargs, shapes=None):
     try:
-        return torch.export.export(module, args, kwargs)
+        return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
     except Exception as error:
         raise CannotExport(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""The suite's ranges as torch.export spells them, for adapters of torch.export."""
+"""The suite's ranges as torch.export spells them, for adapters of such layers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,14 @@ def _dim(found: Range) -> Dim:
 
 
 def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
-    """Exchange every Range for a Dim; one name gives one Dim."""
+    """Exchange every Range for a `torch.export.Dim`; one name gives one Dim.
+
+    Args:
+        dynamic: What `export` is given: arguments without ranges are left out.
+
+    Raises:
+        Refused: torch has no such range.
+    """
     if dynamic is None:
         return None
     known: dict[str, Dim] = {}
@@ -43,13 +50,21 @@ def dims(dynamic: Dynamic | None) -> dict[str, Any] | None:
     return {name: exchange(value) for name, value in dynamic.items()}
 
 
-def table(
+def dynamic_shapes(
     module: nn.Module, call: Any, dynamic: Dynamic | None
 ) -> dict[str, Any] | None:
-    """Spell ranges as `dynamic_shapes`, in which every argument stands in full.
+    """Spell ranges as the `dynamic_shapes` of `torch.export.export`.
 
-    torch refuses a table that leaves an argument out, and a None in the place of a
-    container without ranges.
+    Every argument of the call stands in it in full: torch refuses a table that leaves
+    one out, and a None in the place of a container without ranges.
+
+    Args:
+        module: What is exported.
+        call: Its example, with `.args` and `.kwargs`.
+        dynamic: What `export` is given.
+
+    Raises:
+        Refused: torch has no such range.
     """
     found = dims(dynamic)
     if found is None:
