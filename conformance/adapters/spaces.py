@@ -24,8 +24,8 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from conformance.adapter import Dynamic, Info, Refused, Unsupported
 from conformance.adapters import _labels
-from conformance.ranges import dynamic_shapes
 from conformance.adapters._torchao import torchao_config
+from conformance.ranges import dynamic_shapes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -26,10 +26,10 @@ from aoti_ref import (
     _regions,
 )
 from aoti_ref import _variants as kinds
-from conformance.ranges import dims
 from conformance.isolated import run_forked
 from conformance.meta.test_packages import SCHEMA
 from conformance.models import blocks, quantised, variants
+from conformance.ranges import dims
 
 if TYPE_CHECKING:
     from pathlib import Path

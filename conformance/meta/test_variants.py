@@ -14,9 +14,9 @@ from aoti_ref._contract import Contract, Size, Symbol, TensorSpec, ValueSpec
 from aoti_ref._derive import derive
 from aoti_ref._domains import spell, takers
 from conformance.adapter import Call
-from conformance.ranges import dims
 from conformance.models import blocks, calls, variants
 from conformance.perturb import KINDS, perturbed
+from conformance.ranges import dims
 
 SEEDS = range(6)
 
