@@ -8,16 +8,11 @@ from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref._compile import CompiledModel, Graphs, Part
-from aoti_ref._errors import (
-    AotiError,
-    FailedBlocks,
-    Fault,
-    NotApplied,
-    TrainingMode,
-)
+from aoti_ref._errors import AotiError, Fault, NotApplied, TrainingMode
 from aoti_ref._graph import Choice, Graph, Layout
 from aoti_ref._hooks import Children, inner_method
 from aoti_ref._locks import Lock
+from aoti_ref._making_errors import FailedBlocks
 from aoti_ref._regions import CompiledRegions
 from aoti_ref._variant_errors import FailedVariants
 from aoti_ref._variants import CompiledVariants

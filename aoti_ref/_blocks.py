@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from aoti_ref._errors import NoBlocks
+from aoti_ref._making_errors import NoBlocks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

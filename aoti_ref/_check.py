@@ -7,9 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.autograd import forward_ad
 
-from aoti_ref import _conditions, _tree
+from aoti_ref import _conditions, _internals, _tree
 from aoti_ref._call import spell, spell_value
 from aoti_ref._contract import Contract, Size, TensorSpec, same
 from aoti_ref._errors import AutocastActive, BadCall, Fault
@@ -18,18 +17,6 @@ from aoti_ref._weights import share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-def _differentiating() -> bool:
-    """Whether torch.func transforms what is called, or forward-mode AD follows it."""
-    followed = forward_ad._current_level >= 0
-    return followed or torch._C._functorch.peek_interpreter_stack() is not None
-
-
-def _tangent(leaf: torch.Tensor) -> torch.Tensor | None:
-    unpack: Any = forward_ad.unpack_dual
-    tangent: torch.Tensor | None = unpack(leaf).tangent
-    return tangent
 
 
 class Checker:
@@ -84,7 +71,7 @@ class Checker:
                 raise AutocastActive("call", device)
         form: tuple[int | str, ...] = (len(args), *kwargs)
         plan = self._plans.get(form)
-        if plan is not None and not _differentiating():
+        if plan is not None and not _internals.followed():
             quick = plan([*args, *kwargs.values()])
             if quick is not None:
                 return quick
@@ -205,13 +192,13 @@ class Checker:
     def _check_gradients(
         self, leaf: torch.Tensor, path: str, faults: list[Fault]
     ) -> None:
-        if torch._C._functorch.is_functorch_wrapped_tensor(leaf):
+        if _internals.is_transformed(leaf):
             detail = "torch.func cannot transform compiled code; call eager"
             faults.append(Fault("transform", path, detail))
         elif leaf.requires_grad and torch.is_grad_enabled():
             detail = "compiled code gives no gradients; detach it, or call in no_grad"
             faults.append(Fault("gradient", path, detail))
-        elif forward_ad._current_level >= 0 and _tangent(leaf) is not None:
+        elif _internals.has_tangent(leaf):
             detail = "compiled code carries no tangents; call eager"
             faults.append(Fault("gradient", path, detail))
 

@@ -13,8 +13,8 @@ from torch.export.graph_signature import InputKind
 
 from aoti_ref import _attention, _form, _fused, _inductor, _kernels, _package
 from aoti_ref._elf import clear_executable_stack
-from aoti_ref._errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._files import Folder
+from aoti_ref._making_errors import ConflictingOption, NotCompilable, UnknownOption
 from aoti_ref._peak import Peak, told
 from aoti_ref._program import describe_program
 from aoti_ref._saving import write_whole

@@ -24,7 +24,7 @@ from aoti_ref._contract import (
     TensorSpec,
     ValueSpec,
 )
-from aoti_ref._errors import NotCompilable
+from aoti_ref._making_errors import NotCompilable
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

@@ -9,7 +9,8 @@ import torch
 from torch.export import Dim
 
 from aoti_ref._derive import leaf_nodes
-from aoti_ref._errors import BadRange, Fault, NarrowedRange, UnknownArgument
+from aoti_ref._errors import Fault
+from aoti_ref._making_errors import BadRange, NarrowedRange, UnknownArgument
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram

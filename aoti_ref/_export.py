@@ -17,9 +17,10 @@ from torch.utils import _pytree as pytree
 from aoti_ref import _attention, _attributes, _containers, _inductor, _tree
 from aoti_ref._contract import DIMS, FIXED, FORM, MODULE, PLACES, VALUES, EnumMember
 from aoti_ref._dynamic import check_ranges, grown, read_ranges, shapes
-from aoti_ref._errors import AotiError, AutocastActive, NotExportable, TrainingMode
+from aoti_ref._errors import AotiError, AutocastActive, TrainingMode
 from aoti_ref._hooks import inner_method
 from aoti_ref._locks import Lock
+from aoti_ref._making_errors import NotExportable
 from aoti_ref._operators import broken_promises
 from aoti_ref._weights import LITERAL
 

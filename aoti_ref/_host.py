@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _elf, _inductor
+from aoti_ref import _elf, _internals
 from aoti_ref._errors import Fault
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def faults(wanted: Mapping[str, Any]) -> list[Fault]:
     if not found:  # another machine has other instructions, and other libraries
         found += _cpu_faults(wanted["cpu"]) + _library_faults(wanted["libraries"])
     found += _cuda_faults(wanted)
-    if wanted["compute_capability"] and _inductor.cuda_started():
+    if wanted["compute_capability"] and _internals.cuda_started():
         found += gpu_faults(wanted, None)
     return found
 

@@ -1,4 +1,4 @@
-"""The only file that touches private torch; switches between versions live here.
+"""Private parts of Inductor and of export, and switches between their versions.
 
 Read against torch 2.10 to 2.13.
 """
@@ -150,40 +150,6 @@ def traced(
     return graph, [PythonPrinter().doprint(guard.expr) for guard in fresh]
 
 
-def operators() -> set[str]:
-    """Name every operator that is registered in this process, as `space::name`."""
-    return {name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names()}
-
-
-def cuda_started() -> bool:
-    """Whether this process, or the one that it was forked from, has started CUDA."""
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return bool(started or torch.cuda._is_in_bad_fork())
-
-
-def on_cuda_start(note: Callable[[], None]) -> None:
-    """Have `note` called by what starts CUDA in this process; start nothing."""
-    torch.cuda._lazy_call(note)  # type: ignore[no-untyped-call]
-
-
-def untyped(storage: Any) -> tuple[torch.UntypedStorage, torch.dtype | None]:
-    """Give the bytes under a storage, and its dtype if it has one."""
-    if isinstance(storage, torch.UntypedStorage):
-        return storage, None
-    return storage._untyped_storage, storage.dtype
-
-
-def typed(storage: torch.UntypedStorage, dtype: torch.dtype | None) -> Any:
-    """Undo `untyped`; tensors of new dtypes want a typed one too, of any dtype."""
-    kind: Any = torch.storage.TypedStorage
-    return kind(wrap_storage=storage, dtype=dtype or torch.uint8, _internal=True)
-
-
-def is_registered(operator: str) -> bool:
-    """Whether an operator such as `mine::attention` is known in this process."""
-    return bool(torch._C._jit_get_schemas_for_operator(operator))
-
-
 def cache_folder() -> str:
     """Give the folder in which Inductor keeps what it compiles."""
     from torch._inductor.runtime.cache_dir_utils import cache_dir
@@ -197,20 +163,6 @@ def call_as(graph: torch.fx.GraphModule, args: Any, kwargs: Any) -> None:
     codegen: Any = graph.graph._codegen
     spec = pytree.tree_structure((args, kwargs))
     codegen.pytree_info = codegen.pytree_info._replace(in_spec=spec)
-
-
-def spell_spec(spec: pytree.TreeSpec) -> str:
-    """Write a structure as a library's call spec does."""
-    text: str = pytree.treespec_dumps(spec)
-    return text
-
-
-def dtype_number(dtype: torch.dtype) -> int:
-    """Give the number that libraries have for a dtype (c10::ScalarType); -1 if none."""
-    known = {torch.bool: 11, torch.bfloat16: 15}
-    names = "uint8 int8 int16 int32 int64 float16 float32 float64"
-    known |= {getattr(torch, name): at for at, name in enumerate(names.split())}
-    return known.get(dtype, -1)
 
 
 def compiler_missing(error: BaseException) -> bool:

@@ -16,6 +16,7 @@ from aoti_ref import (
     _archive,
     _fused,
     _inductor,
+    _internals,
     _manifest,
     _package,
     _traits,
@@ -134,12 +135,12 @@ def _refuse_other(
         if name not in known or known[name].literal:
             raise NotInterchangeable(origin, f"the program has no constant {name}")
         wanted = getattr(torch, known[name].dtype)
-        number = _inductor.dtype_number(wanted)
+        number = _internals.dtype_number(wanted)
         if number not in (-1, kinds[inner]):
             reason = f"{name} is no {known[name].dtype} in the library"
             raise NotInterchangeable(origin, reason)
     _, theirs = runner.get_call_spec()
-    ours = _inductor.spell_spec(program.call_spec.out_spec)
+    ours = _internals.spell_spec(program.call_spec.out_spec)
     if json.loads(theirs) != json.loads(ours):
         raise NotInterchangeable(origin, f"it returns {theirs}, the program {ours}")
 

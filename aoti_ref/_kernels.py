@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aoti_ref import _hub_client, _inductor, _kernel_files, _trust
+from aoti_ref import _hub_client, _internals, _kernel_files, _trust
 from aoti_ref._errors import Fault
 from aoti_ref._hub_errors import NotCached
 from aoti_ref._kernel_errors import (
@@ -199,7 +199,7 @@ def provide(module: str, ops: Iterable[str], kernels: Iterable[Kernel]) -> None:
         return
     with _loading:
         for kernel in kernels:
-            if not kernel.digest and all(map(_inductor.is_registered, kernel.ops)):
+            if not kernel.digest and all(map(_internals.is_registered, kernel.ops)):
                 continue  # somebody else has loaded it
             found = next(iter(behind(kernel.ops)), None)
             revision, digest = kernel.revision, kernel.digest or None
@@ -215,7 +215,7 @@ def provide(module: str, ops: Iterable[str], kernels: Iterable[Kernel]) -> None:
     missing = tuple(
         Fault("operator", op, origin.get(op, "of no kernel that is known"))
         for op in ops
-        if not _inductor.is_registered(op)
+        if not _internals.is_registered(op)
     )
     if missing:
         raise MissingOperators(module, missing)
@@ -230,10 +230,10 @@ def _load(
     for other in (wanted, *known):
         if other not in (None, digest):
             raise OtherKernel(repo_id, other, digest)
-    before = _inductor.operators()
+    before = _internals.operators()
     module = _kernel_files.run(repo_id, place)
     if not known:
-        ops = tuple(sorted(_inductor.operators() - before))
+        ops = tuple(sorted(_internals.operators() - before))
         _used.append(Kernel(repo_id, revision or digest, digest, ops))
     return module
 
@@ -245,7 +245,7 @@ def _present(wanted: set[str]) -> list[Kernel]:
     ours = {op.partition("::")[0] for kernel in _used for op in kernel.ops}
     for loaded in library.get_loaded_kernels() if library else ():
         namespace, origin = loaded.metadata.id, loaded.repo_info
-        ops = [o for o in _inductor.operators() if o.startswith(f"{namespace}::")]
+        ops = [o for o in _internals.operators() if o.startswith(f"{namespace}::")]
         if namespace in ours or not wanted & {*ops}:
             continue
         name = origin.repo_id if origin else namespace

@@ -9,19 +9,16 @@ from aoti_ref._at_once import at_once
 from aoti_ref._binding import fitted
 from aoti_ref._compile import compile as compile_program
 from aoti_ref._contract import GROUP, VALUES
-from aoti_ref._errors import (
-    AotiError,
+from aoti_ref._errors import AotiError, Fault, NeverCalled, UnusableFolder
+from aoti_ref._export import trace
+from aoti_ref._hooks import inner_method
+from aoti_ref._making_errors import (
     ConflictingOption,
     FailedBlocks,
-    Fault,
-    NeverCalled,
     NotExportable,
     UnknownArgument,
     UnknownOption,
-    UnusableFolder,
 )
-from aoti_ref._export import trace
-from aoti_ref._hooks import inner_method
 from aoti_ref._peak import told
 from aoti_ref._progress import shown
 from aoti_ref._regions import CompiledRegions, Region

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aoti_ref import _attention, _blocks, _bundle, _traits, _variants
 from aoti_ref._compile import CompiledModel, Part
-from aoti_ref._errors import FailedBlocks, Fault
+from aoti_ref._errors import Fault
+from aoti_ref._making_errors import FailedBlocks
 from aoti_ref._saving import write_whole
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import torch
 
 from aoti_ref._containers import Place
 from aoti_ref._contract import PLACES
-from aoti_ref._errors import NotCompilable
+from aoti_ref._making_errors import NotCompilable
 from aoti_ref._traits import inside, spell_kind
 from aoti_ref._weights import PLAIN
 

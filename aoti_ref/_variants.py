@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 from aoti_ref import _bundle, _contract, _derive, _domains, _forms
 from aoti_ref._compile import CompiledModel, Part
 from aoti_ref._compile import compile as compile_program
-from aoti_ref._errors import (
-    AotiError,
-    BrokenPackage,
+from aoti_ref._errors import AotiError, BrokenPackage, Fault, UnusableFolder
+from aoti_ref._export import export
+from aoti_ref._making_errors import (
     ConflictingOption,
-    Fault,
     NotExportable,
     UnknownArgument,
     UnknownOption,
-    UnusableFolder,
 )
-from aoti_ref._export import export
 from aoti_ref._progress import shown
 from aoti_ref._saving import write_whole
 from aoti_ref._variant_errors import DeadVariant, FailedVariants

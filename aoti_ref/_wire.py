@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from aoti_ref import _inductor
+from aoti_ref import _internals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class _Pickler(pickle.Pickler):
     def persistent_id(self, value: Any) -> Any:
         if not torch.is_storage(value):
             return None
-        storage, dtype = _inductor.untyped(value)
+        storage, dtype = _internals.untyped(value)
         if storage.device.type != "cpu":
             message = f"it holds a tensor on {storage.device}; move it to the CPU first"
             raise pickle.PicklingError(message)
@@ -62,7 +62,7 @@ class _Unpickler(pickle.Unpickler):
 
     def persistent_load(self, found: Any) -> Any:
         place, dtype = found
-        return _inductor.typed(self._storages[place], dtype)
+        return _internals.typed(self._storages[place], dtype)
 
 
 def pack(value: Any) -> Packed:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import torch
 
-from aoti_ref import _inductor, _serving, _wire
+from aoti_ref import _internals, _serving, _wire
 from aoti_ref._child import Child, unforked
 from aoti_ref._locks import Lock
 from aoti_ref._task_errors import ChildTraceback, CudaInParent, NotSendable, TaskFailed
@@ -251,9 +251,9 @@ _ASKING = (
 
 def watch_cuda() -> None:
     """Have the line noted that starts CUDA, if it has not been started yet."""
-    if not _watching and not _inductor.cuda_started():
+    if not _watching and not _internals.cuda_started():
         _watching.append(True)
-        _inductor.on_cuda_start(_note_cuda_start)
+        _internals.on_cuda_start(_note_cuda_start)
 
 
 def _note_cuda_start() -> None:
@@ -268,7 +268,7 @@ def _note_cuda_start() -> None:
 
 
 def _refuse_cuda(name: str) -> None:
-    if _inductor.cuda_started():
+    if _internals.cuda_started():
         raise CudaInParent(name, _cuda_start[0] if _cuda_start else "")
     # Counting the devices is enough to spoil the driver for every child.
     if _driver_started():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref import _binding, _host, _inductor, _kernels, _manifest
+from aoti_ref import _binding, _host, _internals, _kernels, _manifest
 from aoti_ref._errors import BrokenPackage, Fault
 from conformance import archives
 from conformance.adapter import Refused
@@ -113,7 +113,7 @@ PKG_07_ignored = sharing(
     "PKG-07", load=careless((_kernels, "provide", lambda *_: None))
 )
 PKG_07_never = sharing(
-    "PKG-07", load=careless((_inductor, "is_registered", lambda _: False))
+    "PKG-07", load=careless((_internals, "is_registered", lambda _: False))
 )
 
 # PKG-08 and PKG-09: what is damaged or missing is replaced by what lies about.

@@ -14,7 +14,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 import aoti_ref
-from aoti_ref import _inductor
+from aoti_ref import _internals
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._make import mutant
@@ -269,7 +269,7 @@ PRC_12_siblings = mutant("PRC-12", worker=around_calls(_kills_siblings))
 
 # PRC-13: it does not look.
 def _blind(job: Job, args: Any, kwargs: Any) -> Any:
-    with patch.object(_inductor, "cuda_started", lambda: False):
+    with patch.object(_internals, "cuda_started", lambda: False):
         return job(*args, **kwargs)
 
 
