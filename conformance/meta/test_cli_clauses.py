@@ -37,6 +37,12 @@ def test_clause_may_be_named_in_lower_case() -> None:
     assert named[0].output == named[1].output
 
 
+def test_clause_that_there_is_not_is_refused() -> None:
+    done = CliRunner().invoke(main, ["clauses", "XYZ-99"])
+
+    assert (done.exit_code, done.output) == (4, "Error: SPEC.md has no XYZ-99\n")
+
+
 def test_clause_that_is_misspelt_is_guessed() -> None:
     done = CliRunner().invoke(main, ["clauses", "CAP01"])
 

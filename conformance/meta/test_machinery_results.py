@@ -273,12 +273,6 @@ def test_report_of_a_broken_file_is_one_sentence(tmp_path: Path) -> None:
     assert done.output == f"Error: {path}:1: is no line of aoti-conformance/1\n"
 
 
-def test_clauses_refuses_an_id_that_there_is_not() -> None:
-    done = CliRunner().invoke(main, ["clauses", "XYZ-99"])
-
-    assert (done.exit_code, done.output) == (4, "Error: SPEC.md has no XYZ-99\n")
-
-
 @pytest.mark.parametrize(
     ("folder", "written"),
     [
