@@ -40,6 +40,17 @@ def test_pushed_blocks_come_back(
     _hubs.assert_blocks_right(impl, revision, seed)
 
 
+@clause("HUB-01")
+def test_a_module_that_was_pushed_over_blocks_comes_back(
+    impl: Hubs, cache: PackageCache, hub: Hub, seed: int
+) -> None:
+    first = _hubs.published_blocks(impl, cache, seed)
+    revision = published(impl, cache)
+
+    assert_right(fetched(impl, seed, revision=revision), seed)
+    _hubs.assert_blocks_right(impl, first, seed)
+
+
 @clause("HUB-02")
 def test_a_push_is_one_commit(impl: Hubs, cache: PackageCache, hub: Hub) -> None:
     repository = hub.make(REPOSITORY)
