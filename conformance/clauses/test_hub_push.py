@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ import torch
 from conformance.clauses import _compiles, _hubs
 from conformance.clauses._applied import unless_refused
 from conformance.clauses._hubs import REPOSITORY, assert_right, fetched, published
-from conformance.models import blocks, export
+from conformance.models import blocks, export, regions
 from conformance.spec import clause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from torch import nn
 
     from conformance.adapter_hub import Hubs
     from conformance.cache import PackageCache
@@ -103,16 +107,29 @@ def test_a_card_says_which_diffusers_a_module_is_of(
 
 
 @clause("HUB-05")
+@pytest.mark.parametrize(
+    ("push", "make"),
+    [
+        (published, blocks.Stack),
+        (partial(_hubs.published_blocks, seed=0), regions.Twofold),
+    ],
+    ids=["module", "blocks"],
+)
 def test_weights_stay_at_home(
-    impl: Hubs, cache: PackageCache, hub: Hub, tmp_path: Path
+    impl: Hubs,
+    cache: PackageCache,
+    hub: Hub,
+    tmp_path: Path,
+    push: Callable[[Hubs, PackageCache], str],
+    make: Callable[[], nn.Module],
 ) -> None:
-    published(impl, cache)
+    push(impl, cache)
 
     files = hub[REPOSITORY].head()
     for number, data in enumerate(files.values()):
         (tmp_path / "files" / str(number)).mkdir(parents=True)
         (tmp_path / "files" / str(number) / "file").write_bytes(data)
-    found = _compiles.weights_in(tmp_path / "files", blocks.seeded(blocks.Stack))
+    found = _compiles.weights_in(tmp_path / "files", blocks.seeded(make))
     assert len(files) > 1
     assert found == []
 

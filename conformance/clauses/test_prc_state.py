@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -189,3 +191,41 @@ def test_a_reused_child_takes_and_gives_tensors(impl: Workers) -> None:
         [4] * 3,
         [6] * 3,
     ]
+
+
+@clause("PRC-10")
+def test_what_was_left_of_a_generator_is_not_given_to_the_next(impl: Workers) -> None:
+    def items(start: int) -> Iterator[int]:
+        yield from range(start, start + 3)
+
+    stream: Any = impl.worker(items, reuse=True)
+    first = stream(0)
+    assert next(first) == 0
+    first.close()
+
+    assert list(stream(10)) == [10, 11, 12]
+
+
+@clause("PRC-08")
+def test_a_reused_child_whose_result_cannot_be_sent_goes_on(impl: Workers) -> None:
+    job = impl.worker(lambda number: number or threading.Lock(), reuse=True)
+    assert job(1) == 1
+
+    with refuses():
+        job(0)
+
+    assert job(2) == 2
+
+
+@clause("PRC-03")
+def test_a_reused_child_that_dies_in_a_job_is_told_and_replaced(impl: Workers) -> None:
+    job = impl.worker(
+        lambda number: signal.raise_signal(number or signal.SIGWINCH), reuse=True
+    )
+    job(0)
+
+    with refuses() as refusal:
+        job(signal.SIGKILL)
+
+    assert "SIGKILL" in str(refusal)
+    assert job(0) is None

@@ -56,6 +56,18 @@ def test_every_layer_is_quantised_or_named(
 
 
 @clause("QNT-02")
+def test_layers_beside_a_quantised_one_are_quantised_or_named(
+    impl: Quantises, seed: int
+) -> None:
+    module = quantised.quantise(quantised.plain(quantised.Mlp, seed), only="up")
+
+    for left in unless_refused(lambda: impl.quantize(module, "weight_only")):
+        inner = tensors.inside(module.get_parameter("down.weight"))
+        assert torch.float8_e4m3fn in {tensor.dtype for _, tensor in inner}
+        assert set(left) >= set(quantised.ODD)
+
+
+@clause("QNT-02")
 def test_quantised_values_are_the_weights(impl: Quantises, seed: int) -> None:
     module = quantised.plain(quantised.Mlp, seed)
     wanted = copy.deepcopy(module)

@@ -9,8 +9,9 @@ import huggingface_hub
 from aoti_ref import CompiledRegions
 from conformance.adapter import Refused
 from conformance.adapters import reference
-from conformance.meta.mutants._hub import fetching, head
+from conformance.meta.mutants._hub import fetching, head, upload
 from conformance.meta.mutants._make import mutant
+from conformance.models import blocks, regions
 
 _pushed: list[Any] = []
 
@@ -24,6 +25,18 @@ def _unless_there(compiled: Any, repo_id: str, **said: Any) -> str:
 
 
 HUB_01_over = mutant("HUB-01", publish=_unless_there)
+
+
+# HUB-05: what is pushed of blocks has the weights of the first beside it.
+def _with_a_block(compiled: Any, repo_id: str, **said: Any) -> str:
+    revision = reference.publish(compiled, repo_id, **said)
+    if not isinstance(compiled, CompiledRegions):
+        return revision
+    weight = blocks.seeded(regions.Twofold).get_parameter("turned.0.proj.weight")
+    return upload(repo_id, "block.bin", weight.numpy().tobytes())
+
+
+HUB_05_blocks = mutant("HUB-05", publish=_with_a_block)
 
 
 # HUB-08: what is as long as a hash is one.

@@ -141,6 +141,32 @@ def _of_the_first_caller(function: Job, duration_s: float | None) -> Job:
 PRC_01_first = mutant("PRC-01", worker=_reused(_of_the_first_caller))
 
 
+def _ended_by(kind: str) -> Callable[[Job, float | None], Job]:
+    """Have a refusal of one kind be the last answer of a child that is reused."""
+
+    def wrap(function: Job, duration_s: float | None) -> Job:
+        job = reference.worker(function, duration_s=duration_s, reuse=True)
+        last: list[Exception] = []
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if last:
+                raise last[0]
+            try:
+                return job(*args, **kwargs)
+            except aoti_ref.AotiError as error:
+                last.extend([error] * (type(error).__name__ == kind))
+                raise
+
+        return call
+
+    return wrap
+
+
+# PRC-03, PRC-08, PRC-10: a job that dies, is not sent, or is late is the last one.
+PRC_03_last = mutant("PRC-03", worker=_reused(_ended_by("WorkerDied")))
+PRC_08_last = mutant("PRC-08", worker=_reused(_ended_by("NotSendable")))
+
+
 # PRC-04: the duration is that of the child, or of its first job alone.
 def _by_the_child(function: Job, duration_s: float | None) -> Job:
     job = reference.worker(function, duration_s=duration_s, reuse=True)
@@ -179,23 +205,7 @@ def _detached(job: Job, args: Any, kwargs: Any) -> Any:
 PRC_07_detached = mutant("PRC-07", worker=around_calls(_detached))
 
 
-# PRC-10: a late job is the last one; results lie in one place; tensors cannot be sent.
-def _late_for_good(function: Job, duration_s: float | None) -> Job:
-    job = reference.worker(function, duration_s=duration_s, reuse=True)
-    late: list[Exception] = []
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if late:
-            raise late[0]
-        try:
-            return job(*args, **kwargs)
-        except aoti_ref.WorkerTimedOut as error:
-            late.append(error)
-            raise
-
-    return call
-
-
+# PRC-10: results lie in one place; tensors cannot be sent; what was left is given.
 def _in_one_place(function: Job, duration_s: float | None) -> Job:
     job = reference.worker(function, duration_s=duration_s, reuse=True)
     room: dict[Any, torch.Tensor] = {}
@@ -222,7 +232,26 @@ def _numbers_only(function: Job, duration_s: float | None) -> Job:
     return call
 
 
-PRC_10_late = mutant("PRC-10", worker=_reused(_late_for_good))
+def _unread(function: Job, duration_s: float | None) -> Job:
+    job = reference.worker(function, duration_s=duration_s, reuse=True)
+    left: list[Any] = []
+
+    def items(stream: Any) -> Any:
+        yield from [left.pop() for _ in left]
+        for item in stream:
+            left[:] = [item]
+            yield item
+        left.clear()
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        result = job(*args, **kwargs)
+        return items(result) if inspect.isgenerator(result) else result
+
+    return call
+
+
+PRC_10_late = mutant("PRC-10", worker=_reused(_ended_by("WorkerTimedOut")))
+PRC_10_unread = mutant("PRC-10", worker=_reused(_unread))
 PRC_10_place = mutant("PRC-10", worker=_reused(_in_one_place))
 PRC_10_numbers = mutant("PRC-10", worker=_reused(_numbers_only))
 

@@ -32,6 +32,17 @@ def _by_class(module: nn.Module, scheme: str) -> dict[str, str]:
 QNT_02_classes = mutant("QNT-02", quantize=_by_class)
 
 
+# QNT-02: a module with one quantised layer is taken for done.
+def _done(module: nn.Module, scheme: str) -> dict[str, str]:
+    layers = [m for m in module.modules() if isinstance(m, nn.Linear)]
+    if any(type(layer.weight) is not nn.Parameter for layer in layers):
+        return {}
+    return reference.quantize(module, scheme)
+
+
+QNT_02_done = mutant("QNT-02", quantize=_done)
+
+
 # QNT-04: the module is set to eval mode; its biases are made anew.
 def _in_eval_mode(module: nn.Module, scheme: str) -> dict[str, str]:
     return reference.quantize(module.eval(), scheme)
