@@ -106,6 +106,21 @@ def test_compiled_code_answers_where_it_was_taken_off_before(
             assert_agrees(Pair(module, applied), applying.kinds_call(n))
 
 
+@clause("APP-13")
+def test_a_weight_that_comes_back_is_not_stale(kinds: Pair) -> None:
+    layers: list[Any] = [twin.get_submodule("first") for twin in kinds]
+    first = [layer.bias for layer in layers]
+
+    assert_equal_or_refused(kinds, applying.kinds_call(1))
+    for layer, bias in zip(layers, first, strict=True):
+        layer.bias = nn.Parameter(bias + 1, requires_grad=False)
+    assert_equal_or_refused(kinds, applying.kinds_call(1))
+    for layer, bias in zip(layers, first, strict=True):
+        layer.bias = bias
+
+    assert_equal_or_refused(kinds, applying.kinds_call(1))
+
+
 @clause("APP-22")
 def test_one_compiled_model_serves_several_modules(
     impl: Adapter, cache: PackageCache, seed: int

@@ -20,7 +20,7 @@ from conformance.clauses._applied import Counting, unless_refused
 from conformance.fresh import fresh_python
 from conformance.models import applying, blocks, tables
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_equal_or_refused, pair
+from conformance.workbench import Pair, assert_equal_or_refused, attempt, pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -260,11 +260,16 @@ def resident_bytes() -> int:
 
 
 @clause("APP-21")
-def test_a_deleted_module_is_freed(impl: Adapter, compiled: Any, seed: int) -> None:
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_deleted_module_is_freed(
+    impl: Adapter, compiled: Any, seed: int, refusals: int
+) -> None:
     module = blocks.seeded(applying.Kinds, seed)
     tensors = [weakref.ref(t) for t in [*module.parameters(), *module.buffers()]]
     impl.apply(compiled, module)
     module(*applying.kinds_call().args)
+    for _ in range(refusals):
+        attempt(module)
     tensors += [weakref.ref(t) for t in [*module.parameters(), *module.buffers()]]
 
     del module

@@ -124,6 +124,22 @@ def test_a_member_with_an_absolute_name_is_refused(
 
 
 @clause("SEC-03")
+def test_a_link_beside_the_members_is_refused(
+    impl: Packages, tampering: Tampering, temporary: Path, seed: int, handed_on: Any
+) -> None:
+    note, guard = handed_on
+    members = tampering.entries()
+    target = str(tampering.folder / "elsewhere").encode()
+    link = Entry(f"{_root(members)}/extra", target, mode=LINK)
+    folder = tampering.rewritten([*members, link])
+
+    found = tried(impl, [folder], temporary, seed, guard)
+
+    assert not note.exists(), "the archive was handed on unexamined"
+    assert_refused(found)
+
+
+@clause("SEC-03")
 def test_a_member_that_is_a_link_is_refused(
     impl: Packages, tampering: Tampering, temporary: Path, seed: int, handed_on: Any
 ) -> None:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held, afterwards, shared_twin
+from conformance.meta.mutants._around import around
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
+
+    from conformance.meta.mutants._around import Answer, Args, Kwargs
 
 _seen: weakref.WeakSet[nn.Module] = weakref.WeakSet()
 
@@ -84,6 +87,29 @@ def _bound_at_apply(compiled: Any, module: nn.Module) -> None:
 
 
 APP_13_early = mutant("APP-13", apply=_bound_at_apply)
+
+
+# APP-13: the weights of apply are known, and so nothing is bound when they come back.
+def _binds_strangers(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, copy.deepcopy(module))  # refuse what it refuses
+    own = weakref.ref(module)
+    first = [id(tensor) for tensor in module.parameters()]
+    bound = [shared_twin(module)]
+    reference.apply(compiled, bound[0])
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        there: Any = own()
+        if [id(tensor) for tensor in there.parameters()] != first:
+            eager = shared_twin(there)
+            vars(eager).pop("forward", None)
+            reference.apply(compiled, eager)
+            bound[0] = eager
+        return bound[0].forward(*args, **kwargs)
+
+    module.forward = forward
+
+
+APP_13_back = mutant("APP-13", apply=_binds_strangers)
 
 
 # APP-16: copies share the buffers, or have the weights of apply.
@@ -159,6 +185,20 @@ def _copies_buffers(module: nn.Module) -> None:
 
 
 APP_20_buffers = mutant("APP-20", apply=afterwards(_copies_buffers))
+
+_last: list[Exception] = []
+
+
+# APP-21: the last error is kept, and with it the frames that it came through.
+def _keeps_the_error(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    try:
+        return answer(*args, **kwargs)
+    except Exception as error:
+        _last[:] = [error]
+        raise
+
+
+APP_21_error = mutant("APP-21", apply=around(_keeps_the_error))
 
 _ended: dict[int, list[Any]] = {}
 

@@ -8,6 +8,7 @@ from unittest.mock import patch
 from torch import nn
 
 from conformance.adapters import reference
+from conformance.meta.mutants._blocks import stale, then
 from conformance.meta.mutants._make import mutant
 
 if TYPE_CHECKING:
@@ -58,3 +59,7 @@ def _with_new_biases(module: nn.Module, scheme: str) -> dict[str, str]:
 
 QNT_04_modes = mutant("QNT-04", quantize=_in_eval_mode)
 QNT_04_biases = mutant("QNT-04", quantize=_with_new_biases)
+
+
+# QNT-14: what one block holds is copied when it is applied to.
+QNT_14_stale = mutant("QNT-14", apply=then(("blocks.1",), stale))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from aoti_ref import AotiError
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held, shared_twin
-from conformance.meta.mutants._blocks import PLAIN, TURNED, answering, found, then
+from conformance.meta.mutants._blocks import (
+    PLAIN,
+    TURNED,
+    answering,
+    found,
+    then,
+    with_weights_of,
+)
 from conformance.meta.mutants._make import mutant
 from conformance.meta.mutants.app_again import takes_off_first
 
@@ -28,6 +37,52 @@ def _shares(block: nn.Module) -> None:
 
 
 REG_03_copies = mutant("REG-03", apply=then(TURNED + PLAIN, _shares))
+
+
+# REG-03: weights are found by the place that a block had when it was applied to.
+def _by_place(compiled: Any, module: nn.Module) -> None:
+    reference.apply(compiled, module)
+    own = weakref.ref(module)
+
+    def bind(name: str, block: nn.Module) -> None:
+        answer, graph = block.forward, copy.deepcopy(block)
+
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            there: Any = own()
+            other = there.get_submodule(name)
+            if other is not block:
+                return with_weights_of(graph, other).forward(*args, **kwargs)
+            return answer(*args, **kwargs)
+
+        block.forward = forward
+
+    for name in PLAIN:
+        for block in found(module, (name,)):
+            bind(name, block)
+
+
+REG_03_place = mutant("REG-03", apply=_by_place)
+
+
+# REG-16: a block that has refused once refuses for good.
+def _for_good(block: nn.Module) -> None:
+    answer = block.forward
+    refused: list[AotiError] = []
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        if refused:
+            raise refused[0]
+        try:
+            return answer(*args, **kwargs)
+        except AotiError as error:
+            refused.append(error)
+            raise
+
+    block.forward = forward
+
+
+REG_16_refused = mutant("REG-16", apply=then(TURNED + PLAIN, _for_good))
+
 
 # REG-18, VAR-15: what was applied is taken off before anybody has looked.
 REG_18_takes_off = mutant("REG-18", apply=takes_off_first)

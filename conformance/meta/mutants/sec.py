@@ -62,6 +62,7 @@ SEC_01_folders = sharing("SEC-01", load=passing_over(_files))
 SEC_02_handed = sharing("SEC-02", load=before(_hands_on))
 SEC_02_dropped = sharing("SEC-02", load=passing_over(listed))
 SEC_03_handed = sharing("SEC-03", load=before(_hands_on))
+SEC_03_dropped = sharing("SEC-03", load=passing_over(listed))
 SEC_03_beside = sharing("SEC-03", load=or_beside)
 
 # SEC-04: of two members the last counts, and is not checked.
