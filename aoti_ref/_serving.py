@@ -12,6 +12,7 @@ import contextvars
 import inspect
 import os
 import queue
+import random
 import select
 import signal
 import sys
@@ -23,6 +24,8 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from aoti_ref import _wire
 
@@ -40,6 +43,7 @@ class Modes(NamedTuple):
     grad: bool
     inference: bool
     autocast: tuple[tuple[str, torch.dtype], ...]
+    device: torch.device | None
 
     @classmethod
     def here(cls) -> Modes:
@@ -50,7 +54,7 @@ class Modes(NamedTuple):
             if torch.is_autocast_enabled(device)
         )
         inference = torch.is_inference_mode_enabled()
-        return cls(torch.is_grad_enabled(), inference, autocast)
+        return cls(torch.is_grad_enabled(), inference, autocast, _default_device())
 
     def enter(self, stack: ExitStack) -> None:
         """Take them on until `stack` is closed."""
@@ -58,6 +62,15 @@ class Modes(NamedTuple):
         stack.enter_context(torch.set_grad_enabled(self.grad))
         for device, dtype in self.autocast:
             stack.enter_context(torch.autocast(device, dtype))
+        if self.device is not None:
+            stack.enter_context(self.device)
+
+
+def _default_device() -> torch.device | None:
+    """Say where new tensors are; `torch.get_default_device` may start CUDA for it."""
+    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # torch's
+    found = [mode.device for mode in modes if isinstance(mode, DeviceContext)]
+    return found[0] if found else None
 
 
 class Call(NamedTuple):
@@ -85,13 +98,17 @@ def inside() -> bool:
 
 
 def serve(
-    function: Callable[..., Any], first: Call, requests: int, answers: int
+    function: Callable[..., Any], first: Call, drawn: Any, requests: int, answers: int
 ) -> NoReturn:
-    """Do the child's part: run the first call, then those that are asked for."""
+    """Do the child's part: run the first call, then those that are asked for.
+
+    Python draws other numbers in a fork, unless it is told where it was: `drawn`.
+    """
     global _inside  # noqa: PLW0603  # a process is a child, or it is not
     status = 70
     try:
         _inside = True
+        random.setstate(drawn)
         _stand_alone()
         server = _Server(function, answers)
         server.inbox.put((first,))

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import inspect
 import os
+import random
 import traceback
 import weakref
 from contextlib import contextmanager
@@ -162,7 +163,8 @@ class Task:
         call = _serving.Call(arguments, _serving.Modes.here(), limit_s)
         child = self._warm()
         if child is None:
-            child = Child(self._name, partial(_serving.serve, self._function, call))
+            serve = partial(_serving.serve, self._function, call, random.getstate())
+            child = Child(self._name, serve)
             child.limit(limit_s)
             return child
         child.limit(limit_s)

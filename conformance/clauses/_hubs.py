@@ -118,6 +118,13 @@ def assert_right_or_names(fetch: Callable[[], nn.Module], seed: int, name: str) 
     assert name in str(ended.error), str(ended.error)
 
 
+def alter_the_largest(hub: Hub, change: Callable[[bytes], bytes]) -> None:
+    """Have the Hub send the largest file of the repository with other bytes."""
+    files = hub[REPOSITORY].head()
+    largest = max(files, key=lambda name: len(files[name]))
+    hub.altered[largest.rpartition("/")[2]] = change
+
+
 @contextlib.contextmanager
 def asks_for_no_file(hub: Hub) -> Iterator[None]:
     """Assert that the block asks the Hub for no file."""

@@ -110,6 +110,33 @@ def assert_drops_or_refuses(module: nn.Module, call: Any) -> None:
         raise ended.error
 
 
+def listened(block: nn.Module) -> list[str]:
+    """Hang hooks on a block that change its calls, and list them as they run."""
+    ran: list[str] = []
+
+    def before(_block: nn.Module, args: Any, kwargs: Any) -> Any:
+        ran.append("before")
+        named = {n: 2 * x if n == "hidden_states" else x for n, x in kwargs.items()}
+        return (*(2 * x for x in args[:1]), *args[1:]), named
+
+    def after(_block: nn.Module, _args: Any, result: Any) -> Any:
+        ran.append("after")
+        return result + 1
+
+    block.register_forward_pre_hook(before, with_kwargs=True)
+    block.register_forward_hook(after)
+    return ran
+
+
+def assert_answered_as_heard(twins: Pair, heard: list[list[str]]) -> None:
+    """Assert that hooks which both twins listen to run once, and that both agree."""
+    __tracebackhide__ = True
+    with torch.no_grad():
+        want, actual = (twin(**regions.call().kwargs) for twin in twins)
+    assert heard == [["before", "after"]] * 2
+    torch.testing.assert_close(actual, want)
+
+
 def state(module: nn.Module) -> dict[str, Any]:
     """Note the attributes of a module and all below, and its tensors' identities."""
     tensors = [*module.named_parameters(), *module.named_buffers()]

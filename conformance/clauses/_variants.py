@@ -29,6 +29,19 @@ def two_forms(cache: PackageCache, seed: int) -> Any:
     return cache.variants(mixed(seed), calls)
 
 
+def ranged(cache: PackageCache, seed: int) -> tuple[Any, tuple[int, ...]]:
+    """Compile a Mixed for two dtypes at once, for a range of tokens where there is one.
+
+    Returns:
+        What was compiled, and numbers of tokens that are in its domains.
+    """
+    calls = [variants.call(), variants.double_call()]
+    if "dynamic" not in cache.adapter.capabilities:
+        return cache.variants(mixed(seed), calls), (6,)
+    made = cache.variants(mixed(seed), calls, dynamic=variants.RANGES)
+    return made, (4, 7, 24)
+
+
 def in_double(cache: PackageCache, seed: int) -> Any:
     """Compile a Mixed for float64, for a range of tokens where there are ranges."""
     ranges = {"dynamic": variants.RANGES}

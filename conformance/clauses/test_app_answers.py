@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,9 @@ from hypothesis import given
 from torch import nn
 
 from conformance.adapter import Call
+from conformance.clauses import _memory
 from conformance.clauses._applied import assert_drops_or_refuses, unless_refused
-from conformance.models import applying, blocks, constants, values
+from conformance.models import applying, blocks, constants, memory, values
 from conformance.spec import clause
 from conformance.strategies import seeds, sizes
 from conformance.workbench import (
@@ -21,6 +23,7 @@ from conformance.workbench import (
     assert_agrees,
     assert_agrees_or_refuses,
     assert_equal_or_refused,
+    attempt,
     pair,
     ran_compiled,
     refuses,
@@ -88,6 +91,36 @@ def test_compiled_code_answers(impl: Adapter, cache: PackageCache, seed: int) ->
     assert blocks.entered == []
 
 
+@clause("APP-02")
+def test_compiled_code_answers_where_it_was_taken_off_before(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = blocks.seeded(applying.Kinds, seed)
+    source = blocks.seeded(applying.Kinds, seed)
+    compiled = cache.compiled(source, applying.kinds_call())
+    applied = applied_copy(impl, compiled, module)
+
+    for n in range(2):
+        attempt(partial(_memory.restored, impl, applied))
+        for _ in unless_refused(lambda: impl.apply(compiled, applied)):
+            assert_agrees(Pair(module, applied), applying.kinds_call(n))
+
+
+@clause("APP-13")
+def test_a_weight_that_comes_back_is_not_stale(kinds: Pair) -> None:
+    layers: list[Any] = [twin.get_submodule("first") for twin in kinds]
+    first = [layer.bias for layer in layers]
+
+    assert_equal_or_refused(kinds, applying.kinds_call(1))
+    for layer, bias in zip(layers, first, strict=True):
+        layer.bias = nn.Parameter(bias + 1, requires_grad=False)
+    assert_equal_or_refused(kinds, applying.kinds_call(1))
+    for layer, bias in zip(layers, first, strict=True):
+        layer.bias = bias
+
+    assert_equal_or_refused(kinds, applying.kinds_call(1))
+
+
 @clause("APP-22")
 def test_one_compiled_model_serves_several_modules(
     impl: Adapter, cache: PackageCache, seed: int
@@ -104,6 +137,25 @@ def test_one_compiled_model_serves_several_modules(
             assert_agrees(Pair(modules[n], applied[n]), applying.kinds_call(n))
 
 
+@clause("APP-22")
+def test_a_compiled_model_serves_those_that_are_left(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = blocks.seeded(applying.Kinds, seed)
+    compiled = cache.compiled(
+        blocks.seeded(applying.Kinds, seed), applying.kinds_call()
+    )
+    first = applied_copy(impl, compiled, module)
+
+    for other in unless_refused(lambda: applied_copy(impl, compiled, module)):
+        for each in (first, other):
+            each(*applying.kinds_call().args)
+        del first, each
+        gc.collect()
+
+        assert_agrees(Pair(module, other), applying.kinds_call(1))
+
+
 @clause("APP-24")
 def test_applying_again_replaces(impl: Adapter, cache: PackageCache, seed: int) -> None:
     module = blocks.seeded(applying.Kinds, seed)
@@ -116,6 +168,19 @@ def test_applying_again_replaces(impl: Adapter, cache: PackageCache, seed: int) 
         return Pair(module, applied)
 
     assert_agrees_or_refuses(twice, [applying.kinds_call(n) for n in range(3)])
+
+
+@clause("APP-24")
+def test_applying_another_compiled_model_replaces(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    first, other = (_memory.compiled_tied(cache, seed, rows) for rows in (2, 3))
+    module = blocks.seeded(memory.Tied, seed)
+    applied = applied_copy(impl, first, module)
+    applied(*memory.tied_call(rows=2).args)
+
+    for _ in unless_refused(lambda: impl.apply(other, applied)):
+        assert_agrees(Pair(module, applied), memory.tied_call(rows=3))
 
 
 def all_of_it(module: nn.Module) -> None:

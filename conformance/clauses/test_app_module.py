@@ -77,6 +77,20 @@ def test_apply_refuses_a_misfit_and_leaves_it_as_found(
     assert str(attempt(lambda: module(*call.args))) == answer
 
 
+@clause("APP-03")
+def test_a_refused_model_leaves_the_one_that_was_applied(
+    impl: Adapter, cache: PackageCache, kinds: Pair
+) -> None:
+    other = cache.compiled(blocks.seeded(applying.Noisy), applying.kinds_call())
+    before = identities(kinds.applied), attributes(kinds.applied)
+
+    with pytest.raises(Refused):
+        impl.apply(other, kinds.applied)
+
+    assert (identities(kinds.applied), attributes(kinds.applied)) == before
+    assert_agrees(kinds, applying.kinds_call(1))
+
+
 @clause("APP-06")
 def test_the_module_looks_as_before(
     impl: Adapter, cache: PackageCache, seed: int

@@ -18,11 +18,13 @@ from conformance.adapter import Refused
 from conformance.clauses import _loads
 from conformance.clauses._applied import Counting, unless_refused
 from conformance.fresh import fresh_python
-from conformance.models import applying, blocks
+from conformance.models import applying, blocks, tables
 from conformance.spec import clause
-from conformance.workbench import Pair, pair
+from conformance.workbench import Pair, assert_equal_or_refused, attempt, pair
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.adapter import Adapter, Packages, Restores
     from conformance.cache import PackageCache
 
@@ -150,6 +152,16 @@ def test_a_pickled_module_is_right_or_refused(
 
 
 @clause("APP-17")
+def test_a_pickled_module_has_the_weights_of_its_moment(kinds: Pair) -> None:
+    for module in kinds:
+        module.get_parameter("first.weight").mul_(1.5)
+        module.get_buffer("hidden").mul_(3)
+
+    for twin in unless_refused(lambda: pickle.loads(pickle.dumps(kinds.applied))):  # noqa: S301  # our own
+        assert_equal_or_refused(Pair(kinds.eager, twin), applying.kinds_call(1))
+
+
+@clause("APP-17")
 def test_a_pickled_compiled_model_is_right_or_refused(
     impl: Adapter, compiled: Any, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
@@ -202,13 +214,22 @@ def test_loading_needs_no_compiler(
 
 
 @clause("APP-20")
+@pytest.mark.parametrize(
+    ("make", "draw"),
+    [(applying.Wide, applying.wide_call), (tables.Table, tables.call)],
+    ids=["parameter", "buffer"],
+)
 def test_apply_makes_no_second_copy(
-    impl: Adapter, cache: PackageCache, seed: int
+    impl: Adapter,
+    cache: PackageCache,
+    seed: int,
+    make: type[nn.Module],
+    draw: Callable[[], Any],
 ) -> None:
-    call = applying.wide_call()
-    compiled = cache.compiled(blocks.seeded(applying.Wide, seed), call)
-    module = blocks.seeded(applying.Wide, seed)
-    weights = sum(p.numel() * p.element_size() for p in module.parameters())
+    call = draw()
+    compiled = cache.compiled(blocks.seeded(make, seed), call)
+    module = blocks.seeded(make, seed)
+    weights = sum(t.nbytes for t in [*module.parameters(), *module.buffers()])
     module(*call.args)
     gc.collect()
     tensors, resident = tensor_bytes(), resident_bytes()
@@ -239,11 +260,16 @@ def resident_bytes() -> int:
 
 
 @clause("APP-21")
-def test_a_deleted_module_is_freed(impl: Adapter, compiled: Any, seed: int) -> None:
+@pytest.mark.parametrize("refusals", [0, 1])
+def test_a_deleted_module_is_freed(
+    impl: Adapter, compiled: Any, seed: int, refusals: int
+) -> None:
     module = blocks.seeded(applying.Kinds, seed)
     tensors = [weakref.ref(t) for t in [*module.parameters(), *module.buffers()]]
     impl.apply(compiled, module)
     module(*applying.kinds_call().args)
+    for _ in range(refusals):
+        attempt(module)
     tensors += [weakref.ref(t) for t in [*module.parameters(), *module.buffers()]]
 
     del module

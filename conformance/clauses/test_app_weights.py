@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,7 +26,7 @@ from conformance.workbench import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torch import nn
 
@@ -34,12 +35,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def kinds(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
-    """Give a pair that was called: what is bound at the first call is bound."""
+def uncalled(impl: Adapter, cache: PackageCache, seed: int) -> Pair:
+    """Give a pair that was not called: what is bound by apply is bound."""
     module = blocks.seeded(applying.Kinds, seed)
-    twins = pair(impl, cache, module, applying.kinds_call())
-    twins.applied(*applying.kinds_call().args)
-    return twins
+    return pair(impl, cache, module, applying.kinds_call())
+
+
+@pytest.fixture
+def kinds(uncalled: Pair) -> Pair:
+    """Give a pair that was called: what is bound at the first call is bound."""
+    uncalled.applied(*applying.kinds_call().args)
+    return uncalled
 
 
 @pytest.fixture
@@ -123,12 +129,26 @@ def test_loaded_weights_count(kinds: Pair, assign: bool) -> None:  # noqa: FBT00
         assert_equal_or_refused(kinds, applying.kinds_call(2))
 
 
+IN_PLACE: Mapping[str, Callable[[torch.Tensor], object]] = {
+    "first.weight": lambda weight: weight.mul_(1.5),
+    "first.bias": lambda bias: bias.data.sub_(1),
+    "shift": lambda shift: shift.add_(0.25),
+    "hidden": lambda hidden: hidden.mul_(3),
+    "index": lambda index: index.copy_(index.flip(0)),
+    "mask": lambda mask: mask.logical_not_(),
+}
+
+
+def changed(module: nn.Module, name: str) -> None:
+    """Change a tensor of a Kinds in place."""
+    IN_PLACE[name](attrgetter(name)(module))
+
+
 @clause("APP-12")
-def test_weights_changed_in_place_count(kinds: Pair) -> None:
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_weights_changed_in_place_count(kinds: Pair, name: str) -> None:
     for module in kinds:
-        module.get_parameter("first.weight").data.mul_(1.5)
-        module.get_buffer("shift").add_(0.25)
-        module.get_buffer("index").copy_(torch.tensor([1, 1, 0, 3]))
+        changed(module, name)
 
     assert_equal_or_refused(kinds, applying.kinds_call(2))
 
@@ -170,6 +190,17 @@ def test_replaced_weights_are_not_stale(
     assert rubbish
 
 
+@clause("APP-13")
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+def test_weights_replaced_before_the_first_call_are_not_stale(
+    uncalled: Pair, replace: Callable[[nn.Module], None]
+) -> None:
+    for module in uncalled:
+        replace(module)
+
+    assert_equal_or_refused(uncalled, applying.kinds_call(3))
+
+
 @clause("APP-15")
 def test_the_forward_of_the_class_is_right_or_clear(kinds: Pair) -> None:
     eager, applied = kinds
@@ -189,29 +220,41 @@ def test_a_deleted_forward_is_right_or_clear(kinds: Pair) -> None:
 
 
 @clause("APP-16")
-def test_a_changed_copy_leaves_the_original_alone(kinds: Pair) -> None:
-    call, changed = applying.kinds_call(5), copy.deepcopy(kinds.eager)
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_changed_copy_leaves_the_original_alone(kinds: Pair, name: str) -> None:
+    call, wanted = applying.kinds_call(5), copy.deepcopy(kinds.eager)
 
     for twin in unless_refused(lambda: copy.deepcopy(kinds.applied)):
         twin(*call.args)
-        for module in (twin, changed):
-            module.get_parameter("first.weight").data.mul_(2)
+        for module in (twin, wanted):
+            changed(module, name)
 
-        assert_equal_or_refused(Pair(changed, twin), call)
+        assert_equal_or_refused(Pair(wanted, twin), call)
         assert_agrees(kinds, call)
-        assert_equal_or_refused(Pair(changed, twin), call)
+        assert_equal_or_refused(Pair(wanted, twin), call)
 
 
 @clause("APP-16")
-def test_a_changed_original_leaves_the_copy_alone(kinds: Pair) -> None:
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_changed_original_leaves_the_copy_alone(kinds: Pair, name: str) -> None:
     call, before = applying.kinds_call(5), copy.deepcopy(kinds.eager)
 
     for twin in unless_refused(lambda: copy.deepcopy(kinds.applied)):
         for module in kinds:
-            module.get_parameter("first.weight").data.mul_(2)
+            changed(module, name)
 
         assert_equal_or_refused(Pair(before, twin), call)
         assert_equal_or_refused(kinds, call)
+
+
+@clause("APP-16")
+@pytest.mark.parametrize("name", IN_PLACE)
+def test_a_copy_has_the_weights_of_its_moment(kinds: Pair, name: str) -> None:
+    for module in kinds:
+        changed(module, name)
+
+    for twin in unless_refused(lambda: copy.deepcopy(kinds.applied)):
+        assert_equal_or_refused(Pair(kinds.eager, twin), applying.kinds_call(5))
 
 
 EXCHANGES = [

@@ -70,7 +70,7 @@ def test_repository_and_publisher_can_be_trusted(
 
 @clause("HUB-08")
 def test_a_name_pins_nothing(impl: Hubs, hub: Hub, revision: str, seed: int) -> None:
-    for name in ("main", "v1", "refs/pr/1"):
+    for name in ("main", "v1", "refs/pr/1", "v" * len(revision)):
         hub[REPOSITORY].branches[name] = revision
 
         with asks_for_no_file(hub), refuses() as refusal:
@@ -128,16 +128,17 @@ def test_all_files_are_of_one_commit(
 
 
 @clause("HUB-11")
+@pytest.mark.parametrize("missing", ["int4-large", "float8", "large"])
 def test_a_missing_variant_is_named_with_those_present(
-    impl: Hubs, cache: PackageCache, hub: Hub, seed: int
+    impl: Hubs, cache: PackageCache, hub: Hub, seed: int, missing: str
 ) -> None:
     for variant in ("float8-large", "float8-small"):
         revision = published(impl, cache, variant=variant)
 
     with refuses() as refusal:
-        fetched(impl, seed, revision=revision, variant="int4-large")
+        fetched(impl, seed, revision=revision, variant=missing)
 
-    wanted = ["int4-large", "float8-large", "float8-small"]
+    wanted = [missing, "float8-large", "float8-small"]
     assert [name for name in wanted if name not in str(refusal)] == []
 
 
@@ -195,24 +196,37 @@ def test_a_fetch_shows_how_far_it_is(
     assert "100%" in done.stderr
 
 
+def _turned(data: bytes) -> bytes:
+    """Turn 64 bytes in the middle of a file."""
+    middle = len(data) // 2
+    turned = bytes(255 - x for x in data[middle:][:64])
+    return data[:middle] + turned + data[middle + 64 :]
+
+
 @clause("HUB-20")
 def test_other_bytes_than_were_pushed_are_refused(
     impl: Hubs, hub: Hub, revision: str, seed: int
 ) -> None:
-    def turned(data: bytes) -> bytes:
-        middle = len(data) // 2
-        return (
-            data[:middle]
-            + bytes(255 - x for x in data[middle:][:64])
-            + (data[middle + 64 :])
-        )
-
-    largest = max(hub[REPOSITORY].head().items(), key=lambda file: len(file[1]))[0]
-    hub.altered[largest.rpartition("/")[2]] = turned
+    _hubs.alter_the_largest(hub, _turned)
     before = gauges.libraries()
 
     with refuses():
         assert_right(fetched(impl, seed, revision=revision), seed)
+
+    found = {path for path, _ in gauges.libraries() - before if "wrapper" in path}
+    assert found == set()
+
+
+@clause("HUB-20")
+def test_other_bytes_of_blocks_than_were_pushed_are_refused(
+    impl: Hubs, cache: PackageCache, hub: Hub, seed: int
+) -> None:
+    revision = _hubs.published_blocks(impl, cache, seed)
+    _hubs.alter_the_largest(hub, _turned)
+    before = gauges.libraries()
+
+    with refuses():
+        _hubs.assert_blocks_right(impl, revision, seed)
 
     found = {path for path, _ in gauges.libraries() - before if "wrapper" in path}
     assert found == set()

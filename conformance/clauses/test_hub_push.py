@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,14 @@ import torch
 from conformance.clauses import _compiles, _hubs
 from conformance.clauses._applied import unless_refused
 from conformance.clauses._hubs import REPOSITORY, assert_right, fetched, published
-from conformance.models import blocks, export
+from conformance.models import blocks, export, regions
 from conformance.spec import clause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from torch import nn
 
     from conformance.adapter_hub import Hubs
     from conformance.cache import PackageCache
@@ -38,6 +42,17 @@ def test_pushed_blocks_come_back(
     revision = _hubs.published_blocks(impl, cache, seed)
 
     _hubs.assert_blocks_right(impl, revision, seed)
+
+
+@clause("HUB-01")
+def test_a_module_that_was_pushed_over_blocks_comes_back(
+    impl: Hubs, cache: PackageCache, hub: Hub, seed: int
+) -> None:
+    first = _hubs.published_blocks(impl, cache, seed)
+    revision = published(impl, cache)
+
+    assert_right(fetched(impl, seed, revision=revision), seed)
+    _hubs.assert_blocks_right(impl, first, seed)
 
 
 @clause("HUB-02")
@@ -92,16 +107,29 @@ def test_a_card_says_which_diffusers_a_module_is_of(
 
 
 @clause("HUB-05")
+@pytest.mark.parametrize(
+    ("push", "make"),
+    [
+        (published, blocks.Stack),
+        (partial(_hubs.published_blocks, seed=0), regions.Twofold),
+    ],
+    ids=["module", "blocks"],
+)
 def test_weights_stay_at_home(
-    impl: Hubs, cache: PackageCache, hub: Hub, tmp_path: Path
+    impl: Hubs,
+    cache: PackageCache,
+    hub: Hub,
+    tmp_path: Path,
+    push: Callable[[Hubs, PackageCache], str],
+    make: Callable[[], nn.Module],
 ) -> None:
-    published(impl, cache)
+    push(impl, cache)
 
     files = hub[REPOSITORY].head()
     for number, data in enumerate(files.values()):
         (tmp_path / "files" / str(number)).mkdir(parents=True)
         (tmp_path / "files" / str(number) / "file").write_bytes(data)
-    found = _compiles.weights_in(tmp_path / "files", blocks.seeded(blocks.Stack))
+    found = _compiles.weights_in(tmp_path / "files", blocks.seeded(make))
     assert len(files) > 1
     assert found == []
 

@@ -61,6 +61,21 @@ def test_a_package_brings_its_kernels_with_it(
     assert_near(torch.tensor(found["value"]), torch.tensor(_kernels.want(folder, seed)))
 
 
+@clause("KRN-02")
+def test_a_kernel_that_was_not_there_is_loaded_when_it_is(
+    impl: Any, package: Path, temporary: Path, tmp_path: Path, seed: int
+) -> None:
+    def load() -> Any:
+        ended = refused(lambda: answer(impl, package, seed))
+        folder = put(tmp_path / "kernel")
+        return ended["words"], answer(impl, package, seed), _kernels.want(folder, seed)
+
+    words, found, wanted = in_child(load, temporary)
+
+    assert words is not None
+    assert_near(torch.tensor(found), torch.tensor(wanted))
+
+
 @clause("KRN-03")
 def test_a_kernel_that_is_not_there_is_named(
     impl: Any, package: Path, temporary: Path, tmp_path: Path, seed: int

@@ -55,6 +55,18 @@ def test_calls_leak_nothing(impl: Adapter, cache: PackageCache, seed: int) -> No
     )
 
 
+@clause("MEM-09")
+def test_calls_that_are_refused_leak_nothing(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = _memory.tied(impl, cache, seed)
+
+    def refused(number: int) -> None:
+        attempt(partial(module, blocks.normal(2, 2 * memory.SIDE, seed=number)))
+
+    gauges.assert_leaks_less(4 * KIB, refused, steps=200)
+
+
 @clause("MEM-10")
 @pytest.mark.parametrize("when", ["apply", "call"])
 def test_refusals_for_the_weights_leak_nothing(

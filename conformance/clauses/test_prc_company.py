@@ -196,8 +196,11 @@ def test_each_process_tidies_up_its_own(impl: Workers, tmp_path: Path) -> None:
 
 
 @clause("PRC-12")
-def test_threads_get_their_own_answers(impl: Workers, seed: int) -> None:
-    double = impl.worker(lambda x: x * 2)
+@pytest.mark.parametrize("reuse", [False, True])
+def test_threads_get_their_own_answers(
+    impl: Workers, seed: int, *, reuse: bool
+) -> None:
+    double = impl.worker(lambda x: x * 2, reuse=reuse)
     given = {
         n: [blocks.normal(64, seed=n + m) for m in range(4)] for n in (0, 10, 20, 30)
     }

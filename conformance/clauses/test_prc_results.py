@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import nn
 
 from conformance.clauses import _workers
 from conformance.models import blocks, jobs
@@ -46,6 +48,20 @@ def test_a_result_keeps_its_structure(impl: Workers) -> None:
     for found, image in zip(pictures.images, wanted.images, strict=True):
         assert torch.equal(found, image)
         assert (found.dtype, found.stride()) == (image.dtype, image.stride())
+
+
+@clause("PRC-07")
+def test_a_result_keeps_its_types(impl: Workers) -> None:
+    def paint() -> list[Any]:
+        ones = torch.ones(2)
+        return [nn.Parameter(ones), ones, (1, True, 0.5, None), OrderedDict(a=b"")]
+
+    result, wanted = impl.worker(paint)(), paint()
+
+    assert [type(value) for value in result] == [type(value) for value in wanted]
+    assert result[0].requires_grad
+    assert result[2:] == wanted[2:]
+    assert torch.equal(result[0], wanted[0])
 
 
 @clause("PRC-07")

@@ -6,13 +6,19 @@ import copy
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
-from conformance import gauges
+from conformance import gauges, tensors
 from conformance.clauses._regions import assert_blocks_agree, blocks_of
 from conformance.models import quantised
 from conformance.models.quantised import Tower
 from conformance.spec import clause
-from conformance.workbench import Pair, applied_copy, assert_agrees_or_refuses
+from conformance.workbench import (
+    Pair,
+    applied_copy,
+    assert_agrees_or_refuses,
+    assert_equal_or_refused,
+)
 
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
@@ -31,6 +37,24 @@ def test_quantised_blocks_have_their_own_scales(
 
     assert_blocks_agree(twins, _named(seed + 1))
     assert len(gauges.libraries() - before) <= 1
+
+
+@clause("QNT-14")
+@pytest.mark.parametrize("index", range(3))
+def test_a_scale_that_changes_in_one_block_counts_there(
+    impl: Adapter, cache: PackageCache, seed: int, index: int
+) -> None:
+    module = quantised.quantised(Tower, seed)
+    compiled = cache.regions(copy.deepcopy(module), _named(seed))
+    twins = Pair(module, applied_copy(impl, compiled, module))
+    twins.applied(**_named(seed).kwargs)
+
+    for each in twins:
+        weight = each.get_parameter(f"blocks.{index}.up.weight")
+        held = dict(tensors.inside(weight)).values()
+        next(t for t in held if t.dtype is torch.float32).mul_(4)
+
+    assert_equal_or_refused(twins, _named(seed + 1))
 
 
 def _named(seed: int) -> Any:

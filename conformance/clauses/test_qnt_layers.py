@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 import torch._inductor.config
+from torch import nn
 
 from conformance import tensors
 from conformance.clauses._applied import attributes, identities, unless_refused
@@ -16,15 +17,27 @@ from conformance.spec import clause
 from conformance.workbench import assert_agrees, built, refuses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conformance.adapter_graphs import Quantises
+
+
+class _Own(nn.Linear):
+    """A linear layer of a class of its own, as libraries have them."""
+
+
+def _derived() -> nn.Module:
+    module = quantised.Mlp()
+    module.up.__class__ = _Own
+    return module
 
 
 @clause("QNT-02")
 @pytest.mark.parametrize(
-    "make", [quantised.Mlp, quantised.Tower], ids=lambda m: m.__name__
+    "make", [quantised.Mlp, quantised.Tower, _derived], ids=lambda m: m.__name__
 )
 def test_every_layer_is_quantised_or_named(
-    impl: Quantises, make: type[torch.nn.Module], seed: int
+    impl: Quantises, make: Callable[[], nn.Module], seed: int
 ) -> None:
     module = quantised.plain(make, seed)
     before = {n: layer.weight for n, layer in quantised.layers(module).items()}
@@ -40,6 +53,18 @@ def test_every_layer_is_quantised_or_named(
         inner = [t for _, t in tensors.inside(after[name])]
         assert torch.float8_e4m3fn in {tensor.dtype for tensor in inner}
         assert sum(t.nbytes for t in inner) <= 0.6 * before[name].nbytes
+
+
+@clause("QNT-02")
+def test_layers_beside_a_quantised_one_are_quantised_or_named(
+    impl: Quantises, seed: int
+) -> None:
+    module = quantised.quantise(quantised.plain(quantised.Mlp, seed), only="up")
+
+    for left in unless_refused(lambda: impl.quantize(module, "weight_only")):
+        inner = tensors.inside(module.get_parameter("down.weight"))
+        assert torch.float8_e4m3fn in {tensor.dtype for _, tensor in inner}
+        assert set(left) >= set(quantised.ODD)
 
 
 @clause("QNT-02")
@@ -86,6 +111,24 @@ def test_quantising_changes_no_configuration(impl: Quantises, seed: int) -> None
     after = torch._inductor.config.get_config_copy(), attributes(module)
     changed = {key for key in before[0] if before[0][key] != after[0][key]}
     assert (changed, after[1]) == (set(), before[1])
+
+
+@clause("QNT-04")
+def test_quantising_leaves_what_is_no_weight(impl: Quantises, seed: int) -> None:
+    module = quantised.plain(quantised.Mlp, seed)
+    module.get_submodule("down").train()
+    before = _beside_weights(module)
+
+    unless_refused(lambda: impl.quantize(module, "weight_only"))
+
+    assert _beside_weights(module) == before
+
+
+def _beside_weights(module: nn.Module) -> Any:
+    """List the biases and the modes of a module's layers."""
+    named = module.named_parameters()
+    biases = {n: (id(p), p.data_ptr()) for n, p in named if n.endswith("bias")}
+    return biases, {name: part.training for name, part in module.named_modules()}
 
 
 @clause("QNT-17")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,10 +14,12 @@ from conformance.clauses import _loads
 from conformance.clauses._applied import unless_refused
 from conformance.clauses._regions import (
     assert_agrees_or_names,
+    assert_answered_as_heard,
     assert_blocks_agree,
     assert_drops_or_refuses,
     blocks_of,
     compiled_twofold,
+    listened,
     ran_compiled_blocks,
     state,
 )
@@ -77,6 +80,7 @@ def test_a_size_outside_of_the_range_is_refused(twofold: Pair, tokens: int) -> N
 
 
 @clause("REG-18")
+@pytest.mark.parametrize("times", [0, 1])
 @pytest.mark.parametrize(
     "damage",
     [
@@ -91,8 +95,11 @@ def test_apply_is_all_or_nothing(
     compiled: Any,
     seed: int,
     damage: Callable[[nn.Module], None],
+    times: int,
 ) -> None:
     module = blocks.seeded(regions.Twofold, seed)
+    for _ in range(times):
+        impl.apply(compiled, module)
     damage(module)
     before = state(module)
 
@@ -143,10 +150,16 @@ def test_a_weight_that_changes_counts_in_its_block(
 
 
 @clause("REG-20")
-@pytest.mark.parametrize("name", ["turned.0", "turned.3", "plain.0", "plain.2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("turned.0.proj.weight", "turned.3.out.bias"),
+        *("plain.0.proj.weight", "plain.1.shift", "plain.2.proj.bias"),
+    ],
+)
 def test_a_weight_changed_in_place_counts(twofold: Pair, name: str) -> None:
     for twin in twofold:
-        regions.scaled(twin.get_submodule(name))
+        attrgetter(name)(twin).mul_(2)
 
     assert_equal_or_refused(twofold, regions.call())
 
@@ -174,48 +187,52 @@ def test_an_adapter_that_adds_layers_is_named(twofold: Pair, name: str) -> None:
 
 
 @clause("REG-23")
-def test_a_block_in_training_mode_is_honoured_or_refused(twofold: Pair) -> None:
-    twofold.applied.get_submodule("plain.1").train()
+@pytest.mark.parametrize("name", ["plain.0", "plain.1.drop", "plain.2"])
+def test_a_block_in_training_mode_is_honoured_or_refused(
+    twofold: Pair, name: str
+) -> None:
+    twofold.applied.get_submodule(name).train()
 
     assert_drops_or_refuses(twofold.applied, regions.call())
 
 
 @clause("REG-24")
-def test_hooks_on_a_block_run_once(twofold: Pair) -> None:
-    ran: list[str] = []
+@pytest.mark.parametrize("name", ["turned.0", "turned.3", "plain.0", "plain.1"])
+def test_hooks_on_a_block_run_once(twofold: Pair, name: str) -> None:
+    heard = [listened(twin.get_submodule(name)) for twin in twofold]
 
-    def before(_block: nn.Module, _args: Any, kwargs: Any) -> Any:
-        ran.append("before")
-        return (), {"hidden_states": 2 * kwargs["hidden_states"]}
+    assert_answered_as_heard(twofold, heard)
 
-    def after(_block: nn.Module, _args: Any, result: Any) -> Any:
-        ran.append("after")
-        return result + 1
 
-    for twin in twofold:
-        block = twin.get_submodule("plain.1")
-        block.register_forward_pre_hook(before, with_kwargs=True)
-        block.register_forward_hook(after)
-    with torch.no_grad():
-        want = twofold.eager(**regions.call().kwargs)
-        ran.clear()
-        actual = twofold.applied(**regions.call().kwargs)
+@clause("REG-24")
+@pytest.mark.parametrize("name", ["turned.1", "plain.2"])
+def test_hooks_from_before_apply_run_once(
+    impl: Adapter, compiled: Any, seed: int, name: str
+) -> None:
+    twins = Pair(*(blocks.seeded(regions.Twofold, seed) for _ in range(2)))
+    heard = [listened(twin.get_submodule(name)) for twin in twins]
 
-    assert ran == ["before", "after"]
-    torch.testing.assert_close(actual, want)
+    for _ in unless_refused(lambda: impl.apply(compiled, twins.applied)):
+        assert_answered_as_heard(twins, heard)
 
 
 @clause("REG-25")
-def test_a_hook_within_a_block_runs_or_is_refused(twofold: Pair) -> None:
+@pytest.mark.parametrize("name", ["turned.2.proj", "turned.3.out", "plain.2.drop"])
+def test_a_hook_within_a_block_runs_or_is_refused(twofold: Pair, name: str) -> None:
     for twin in twofold:
-        child = twin.get_submodule("turned.2.proj")
+        child = twin.get_submodule(name)
         child.register_forward_hook(lambda _child, _args, result: 2 * result)
 
     assert_equal_or_refused(twofold, regions.call())
 
 
 @clause("REG-26")
-def test_restore_gives_the_blocks_back(impl: Restores, twofold: Pair) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_restore_gives_the_blocks_back(
+    impl: Restores, compiled: Any, twofold: Pair, times: int
+) -> None:
+    for _ in range(times - 1):
+        unless_refused(lambda: impl.apply(compiled, twofold.applied))
     for twin in twofold:
         regions.scaled(twin.get_submodule("plain.1"))
 

@@ -10,6 +10,7 @@ import torch
 
 from conformance import gauges, pipelines
 from conformance.adapter import Call, Refused
+from conformance.clauses._applied import unless_refused
 from conformance.clauses._regions import (
     assert_block_right_or_refused,
     assert_blocks_agree,
@@ -21,7 +22,14 @@ from conformance.clauses._regions import (
 from conformance.models import blocks, regions
 from conformance.parity import assert_parity
 from conformance.spec import clause
-from conformance.workbench import Pair, applied_copy, assert_agrees, attempt, refuses
+from conformance.workbench import (
+    Pair,
+    applied_copy,
+    assert_agrees,
+    assert_equal_or_refused,
+    attempt,
+    refuses,
+)
 
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
@@ -71,6 +79,18 @@ def test_blocks_called_by_position_have_their_own_weights(twofold: Pair) -> None
     for index in range(4):
         eager, applied = (twin.get_submodule(f"turned.{index}") for twin in twofold)
         assert_agrees(Pair(eager, applied), call)
+
+
+@clause("REG-03")
+@pytest.mark.parametrize("name", ["turned.3", "plain.0"])
+def test_blocks_of_a_deep_copy_have_their_own_weights(twofold: Pair, name: str) -> None:
+    changed = copy.deepcopy(twofold.eager)
+
+    for twin in unless_refused(lambda: copy.deepcopy(twofold.applied)):
+        for module in (twin, changed):
+            regions.scaled(module.get_submodule(name))
+        assert_equal_or_refused(Pair(changed, twin), regions.call())
+        assert_blocks_agree(twofold, regions.call())
 
 
 @clause("REG-04")
@@ -239,6 +259,14 @@ def test_a_recording_keeps_one_call_of_each_form(impl: Regional) -> None:
     kept.append(len(gauges.tensors(x.nbytes)))
 
     assert all(count - before <= 4 for count in kept)
+
+
+@clause("REG-15")
+@pytest.mark.parametrize("scale", [0.25, 1])
+def test_a_number_that_was_left_out_counts(twofold: Pair, scale: float) -> None:
+    eager, applied = (twin.get_submodule("plain.1") for twin in twofold)
+
+    assert_equal_or_refused(Pair(eager, applied), regions.call(scale=scale))
 
 
 @clause("REG-30", deadline_s=600)

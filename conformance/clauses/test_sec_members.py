@@ -84,7 +84,11 @@ def _root(members: list[Entry]) -> str:
 
 @clause("SEC-01")
 @pytest.mark.parametrize(
-    "name", ["../climbed", "{root}/../../climbed", "{root}/a\\..\\b"]
+    "name",
+    [
+        *("../climbed", "{root}/../../climbed", "{root}/a\\..\\b"),
+        *("{root}/..\\b", "{root}\\../b", "{root}/../climbed/"),
+    ],
 )
 def test_a_member_that_climbs_is_refused(
     impl: Packages,
@@ -112,6 +116,22 @@ def test_a_member_with_an_absolute_name_is_refused(
     note, guard = handed_on
     absolute = Entry(str(tampering.folder / "absolute"), b"harmless")
     folder = tampering.rewritten([*tampering.entries(), absolute])
+
+    found = tried(impl, [folder], temporary, seed, guard)
+
+    assert not note.exists(), "the archive was handed on unexamined"
+    assert_refused(found)
+
+
+@clause("SEC-03")
+def test_a_link_beside_the_members_is_refused(
+    impl: Packages, tampering: Tampering, temporary: Path, seed: int, handed_on: Any
+) -> None:
+    note, guard = handed_on
+    members = tampering.entries()
+    target = str(tampering.folder / "elsewhere").encode()
+    link = Entry(f"{_root(members)}/extra", target, mode=LINK)
+    folder = tampering.rewritten([*members, link])
 
     found = tried(impl, [folder], temporary, seed, guard)
 
@@ -183,14 +203,25 @@ class _Marks:
 
 @clause("SEC-06")
 @pytest.mark.parametrize(
-    "name", ["data/weights/weight_0", "data/constants/custom_obj_0", "extra/notes.txt"]
+    ("name", "protocol"),
+    [
+        ("data/weights/weight_0", None),
+        ("data/constants/custom_obj_0", None),
+        ("extra/notes.txt", None),
+        ("extra/notes.txt", 0),  # a text
+    ],
 )
 def test_a_pickle_in_an_archive_is_refused(
-    impl: Packages, tampering: Tampering, temporary: Path, seed: int, name: str
+    impl: Packages,
+    tampering: Tampering,
+    temporary: Path,
+    seed: int,
+    name: str,
+    protocol: int | None,
 ) -> None:
     members = tampering.entries()
     mark = tampering.folder / "unpickled"
-    pickled = Entry(f"{_root(members)}/{name}", pickle.dumps(_Marks(mark)))
+    pickled = Entry(f"{_root(members)}/{name}", pickle.dumps(_Marks(mark), protocol))
 
     found = tried(impl, [tampering.rewritten([*members, pickled])], temporary, seed)
 

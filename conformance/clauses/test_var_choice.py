@@ -47,6 +47,19 @@ def test_each_call_is_answered_by_its_graph(twins: Pair, draw: int) -> None:
     _variants.assert_all_agree(twins, [draw])
 
 
+@clause("VAR-01")
+def test_each_call_is_answered_at_every_size(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = _variants.mixed(seed)
+    compiled, lengths = _variants.ranged(cache, seed)
+    twins = Pair(module, applied_copy(impl, compiled, module))
+
+    for tokens in lengths:
+        assert_agrees(twins, variants.call(tokens))
+        assert_agrees(twins, variants.double_call(tokens))
+
+
 @clause("VAR-02")
 def test_another_dtype_is_another_domain(twins: Pair) -> None:
     for make in (variants.call, variants.double_call, variants.call):

@@ -23,6 +23,7 @@ from conformance.workbench import (
     applied_copy,
     assert_agrees,
     assert_equal_or_refused,
+    attempt,
     ran_compiled,
     refuses,
 )
@@ -129,15 +130,18 @@ def test_what_one_variant_writes_the_others_read(twins: Pair) -> None:
 
 
 @clause("VAR-15")
+@pytest.mark.parametrize("times", [0, 1])
 def test_apply_is_all_or_nothing_for_variants(
-    impl: Adapter, compiled: Any, seed: int
+    impl: Adapter, compiled: Any, seed: int, times: int
 ) -> None:
     module = _variants.mixed(seed)
+    for _ in range(times):
+        impl.apply(compiled, module)
     module.get_submodule("gate").weight = nn.Parameter(
         normal(8, 2), requires_grad=False
     )
     before = state(module)
-    want = module(*variants.call().args)
+    want = str(attempt(lambda: module(*variants.call().args)))
     module.get_buffer("seen").zero_()
 
     with refuses() as refusal:
@@ -145,7 +149,7 @@ def test_apply_is_all_or_nothing_for_variants(
 
     assert "gate" in str(refusal)
     assert state(module) == before
-    assert torch.equal(module(*variants.call().args), want)
+    assert str(attempt(lambda: module(*variants.call().args))) == want
 
 
 @clause("VAR-20")

@@ -64,13 +64,19 @@ CMP_25_packs = mutant("CMP-25", compile=_packs, apply=around(_binds_any_library)
 CMP_25_stale = mutant("CMP-25", apply=on_a_copy(lambda _: None))
 
 
-# CMP-12: packages are loaded once for every path.
+# CMP-12: packages are loaded, or saved, once for every path.
 @functools.cache
 def _loads_once(folder: Path) -> Any:
     return reference.load(folder)
 
 
+def _saves_once(compiled: Any, folder: Path) -> None:
+    if not any(folder.iterdir()):
+        reference.save(compiled, folder)
+
+
 CMP_12 = _sharing(mutant("CMP-12", load=_loads_once))
+CMP_12_over = _sharing(mutant("CMP-12", save=_saves_once))
 
 
 # CMP-13: the graph stays in the compiler's cache, and the package points there.

@@ -63,6 +63,20 @@ def _after_the_first_run(compiled: Any, module: nn.Module) -> None:
     module.forward = forward
 
 
+_missed: list[Refused] = []
+
+
+def _looks_once(compiled: Any, module: nn.Module) -> None:
+    if _missed:
+        raise _missed[0]
+    try:
+        reference.apply(compiled, module)
+    except Refused as error:
+        _missed.append(error)
+        raise
+
+
+KRN_02_once = mutant("KRN-02", apply=_looks_once)
 KRN_02_nowhere = mutant("KRN-02", apply=_looks_nowhere)
 KRN_02_late = mutant("KRN-02", apply=_after_the_first_run)
 

@@ -42,9 +42,27 @@ def _hands_on(path: Path) -> None:
 
 SEC_01_handed = sharing("SEC-01", load=before(_hands_on))
 SEC_01_dropped = sharing("SEC-01", load=passing_over(listed))
+
+
+def _climbs(name: str) -> bool:
+    """Whether a name has `..` between slashes, or between backslashes."""
+    return ".." in name.split("/") or ".." in name.split("\\")
+
+
+def _of_one_kind(members: list[archives.Entry]) -> list[archives.Entry]:
+    return [m for m in members if _climbs(m.name) or "\\" not in m.name]
+
+
+def _files(members: list[archives.Entry]) -> list[archives.Entry]:
+    return [m for m in members if not m.name.endswith("/")]
+
+
+SEC_01_mixed = sharing("SEC-01", load=passing_over(_of_one_kind))
+SEC_01_folders = sharing("SEC-01", load=passing_over(_files))
 SEC_02_handed = sharing("SEC-02", load=before(_hands_on))
 SEC_02_dropped = sharing("SEC-02", load=passing_over(listed))
 SEC_03_handed = sharing("SEC-03", load=before(_hands_on))
+SEC_03_dropped = sharing("SEC-03", load=passing_over(listed))
 SEC_03_beside = sharing("SEC-03", load=or_beside)
 
 # SEC-04: of two members the last counts, and is not checked.
@@ -70,6 +88,13 @@ def _unpickles(path: Path) -> None:
 
 SEC_06_read = sharing("SEC-06", load=before(_unpickles))
 SEC_06_dropped = sharing("SEC-06", load=passing_over(listed))
+
+
+def _no_texts(members: list[archives.Entry]) -> list[archives.Entry]:
+    return [m for m in members if not m.name.endswith(".txt") or m.data[0] > 127]
+
+
+SEC_06_text = sharing("SEC-06", load=passing_over(_no_texts))
 
 # SEC-07 and SEC-08: everything is unpacked, and then looked at.
 SEC_07 = sharing("SEC-07", load=before(archives.entries))
