@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import forward_ad
+from torch.overrides import _get_current_function_mode_stack
 from torch.utils import _pytree as pytree
+from torch.utils._device import DeviceContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+def default_device() -> torch.device | None:
+    """Say where new tensors are; `torch.get_default_device` may start CUDA for it."""
+    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    found = [mode.device for mode in modes if isinstance(mode, DeviceContext)]
+    return found[0] if found else None
 
 
 def followed() -> bool:

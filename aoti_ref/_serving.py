@@ -24,10 +24,8 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
-from torch.overrides import _get_current_function_mode_stack
-from torch.utils._device import DeviceContext
 
-from aoti_ref import _wire
+from aoti_ref import _internals, _wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -54,7 +52,9 @@ class Modes(NamedTuple):
             if torch.is_autocast_enabled(device)
         )
         inference = torch.is_inference_mode_enabled()
-        return cls(torch.is_grad_enabled(), inference, autocast, _default_device())
+        return cls(
+            torch.is_grad_enabled(), inference, autocast, _internals.default_device()
+        )
 
     def enter(self, stack: ExitStack) -> None:
         """Take them on until `stack` is closed."""
@@ -64,13 +64,6 @@ class Modes(NamedTuple):
             stack.enter_context(torch.autocast(device, dtype))
         if self.device is not None:
             stack.enter_context(self.device)
-
-
-def _default_device() -> torch.device | None:
-    """Say where new tensors are; `torch.get_default_device` may start CUDA for it."""
-    modes = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]  # torch's
-    found = [mode.device for mode in modes if isinstance(mode, DeviceContext)]
-    return found[0] if found else None
 
 
 class Call(NamedTuple):

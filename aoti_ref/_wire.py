@@ -59,7 +59,7 @@ class _Unpickler(pickle.Unpickler):
     def __init__(self, packed: Packed) -> None:
         super().__init__(io.BytesIO(packed.text))
         # What was packed twice, as a call for a child that is there, has typed ones.
-        bare = [_inductor.untyped(storage)[0] for storage in packed.storages]
+        bare = [_internals.untyped(storage)[0] for storage in packed.storages]
         self._storages = [_own(storage) for storage in bare]
 
     def persistent_load(self, found: Any) -> Any:
