@@ -93,7 +93,7 @@ class Checker:
         faults: list[Fault] = []
         leaves = self._leaves(args, kwargs, faults)
         inputs: list[torch.Tensor] = []
-        if not faults:
+        if leaves is not None:
             inputs = self._tensors(leaves, faults)
         return (None, tuple(faults)) if faults else (inputs, ())
 
@@ -103,12 +103,13 @@ class Checker:
 
     def _leaves(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], faults: list[Fault]
-    ) -> list[Any]:
+    ) -> list[Any] | None:
+        """Take a call apart; None where nobody can say which argument is which."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             faults.append(Fault("arguments", "(call)", str(error)))
-            return []
+            return None
         bound.apply_defaults()
         given = _tree.spread(self.signature, bound.arguments)
         leaves: list[Any] = []
@@ -117,6 +118,7 @@ class Checker:
                 _tree.flatten(tree, given.pop(name), name, leaves, faults)
             else:
                 faults.append(Fault("missing", name, "the graph needs it"))
+                leaves.extend(_tree.lost(tree))
         for name, value in given.items():
             self._check_left_out(name, value, faults)
         return leaves
@@ -141,6 +143,8 @@ class Checker:
         for path, leaf, spec in zip(
             self._paths, leaves, self.contract.leaves, strict=True
         ):
+            if leaf is _tree.LOST:
+                continue
             if isinstance(spec, TensorSpec):
                 if self._fits(leaf, spec, path, sizes, faults):
                     inputs.append(self._laid_out(leaf, spec, path, faults))
