@@ -94,6 +94,13 @@ def turned(x: torch.Tensor) -> torch.Tensor:
     return x.permute(reverse).contiguous().permute(reverse)
 
 
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Put the second dimension last in memory, as convolutions like it."""
+    if x.ndim < 3:  # it is the last one
+        return x
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
 def expanded(x: torch.Tensor) -> torch.Tensor:
     """Repeat the first entry without memory of its own."""
     return x[:1].expand(x.shape)
@@ -103,6 +110,9 @@ def in_the_middle(x: torch.Tensor) -> torch.Tensor:
     """Put `x` behind something else, at an address that no vector would choose."""
     before = torch.ones(3, dtype=x.dtype, device=x.device)
     return torch.cat([before, x.flatten(), before])[3:-3].view(x.shape)
+
+
+LAYOUTS = (with_gaps, turned, channels_last, expanded, in_the_middle)
 
 
 def laid_out(call: Call, how: Callable[[torch.Tensor], torch.Tensor]) -> Call:

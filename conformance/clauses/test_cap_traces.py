@@ -17,6 +17,8 @@ from conformance.models.capture import Pipeline, Tripwire
 from conformance.spec import clause
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from conformance.adapter import Adapter
 
 
@@ -87,6 +89,25 @@ def test_foreign_exceptions_pass_through(
 
     with pytest.raises(kind) as caught, impl.capture(Tripwire()):
         raise error
+
+    assert caught.value is error
+
+
+def _is_tidied_up_badly(module: nn.Module, error: BaseException) -> None:
+    try:
+        module(torch.ones(1))
+    finally:
+        raise error
+
+
+@clause("CAP-07")
+def test_an_exception_of_the_block_after_its_call_passes_through(
+    impl: Adapter,
+) -> None:
+    module, error = Tripwire(), Mishap("mine")
+
+    with pytest.raises(Mishap) as caught, impl.capture(module):
+        _is_tidied_up_badly(module, error)
 
     assert caught.value is error
 
