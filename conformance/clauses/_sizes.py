@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,12 +60,10 @@ def assert_tells(refusal: Refusal, names: Iterable[str], sizes: Iterable[int]) -
 
 
 def picks(ranges: dict[str, Range]) -> Iterator[dict[str, int]]:
-    """All combinations of the ends of some ranges."""
-    for bits in range(2 ** len(ranges)):
-        yield {
-            name: (dim.max if bits >> place & 1 else dim.min) * dim.times
-            for place, (name, dim) in enumerate(ranges.items())
-        }
+    """All combinations of the sizes of some ranges."""
+    sizes = [[n * r.times for n in range(r.min, r.max + 1)] for r in ranges.values()]
+    for picked in product(*sizes):
+        yield dict(zip(ranges, picked, strict=True))
 
 
 def results(twins: Pair, calls: Iterable[Call]) -> list[Any]:

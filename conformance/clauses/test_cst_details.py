@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from torch import nn
 
+from conformance import device
+from conformance.adapter import Call
 from conformance.clauses import _cst_fixtures
-from conformance.clauses._constants import applied_to, shown, unless_made
+from conformance.clauses._constants import (
+    applied_to,
+    assert_same_states,
+    shown,
+    unless_made,
+)
 from conformance.models import constants, state
 from conformance.models.blocks import seeded
+from conformance.models.compiling import whole_numbers
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_agrees, assert_equal_or_refused
+from conformance.workbench import Pair, assert_agrees, assert_equal_or_refused, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,3 +125,43 @@ def test_constants_of_rare_dtypes_that_change_count(
         for module in twins:
             change(module, name)
         assert_equal_or_refused(twins, constants.call(1))
+
+
+def _x(times: float) -> Call:
+    x = whole_numbers(state.ROWS, constants.FEW).to(device.chosen())
+    return Call((x * times,), {})
+
+
+def _stateful() -> nn.Module:
+    with torch.device(device.chosen()):
+        return state.Stateful().eval()
+
+
+@pytest.fixture
+def counters(impl: Adapter, cache: PackageCache) -> list[Pair]:
+    """Give a Stateful and its twin, or nothing where that is refused."""
+
+    def make() -> Pair:
+        return applied_to(impl, cache.compiled(_stateful(), _x(1)), _stateful)
+
+    return unless_made(make)
+
+
+@clause("CST-16")
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.enable_grad])
+def test_state_is_kept_in_every_mode(counters: list[Pair], mode: Any) -> None:
+    for twins in counters:
+        assert_same_states(twins, [_x(1)])
+        with mode():
+            for module in twins:
+                module(*_x(2).args)
+        assert_same_states(twins, [_x(4), _x(1)])
+
+
+@clause("RUN-36")
+def test_a_refused_call_leaves_state_alone(counters: list[Pair]) -> None:
+    for twins in counters:
+        assert_same_states(twins, [_x(1)])
+        for bad in ({"more": 1}, {"x": _x(2).args[0]}):
+            assert attempt(partial(twins.applied, *_x(2).args, **bad)).error is not None
+        assert_same_states(twins, [_x(4)])

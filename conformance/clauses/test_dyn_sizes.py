@@ -73,9 +73,9 @@ def test_several_ranges_vary_independently(
 
 
 @clause("DYN-01")
-def test_all_corners_of_several_ranges_are_right(video: Pair) -> None:
-    for corner in _sizes.picks(models.VIDEO):
-        assert_agrees(video, models.video_call(**corner))
+def test_all_combinations_of_several_ranges_are_right(video: Pair) -> None:
+    for chosen in _sizes.picks(models.VIDEO):
+        assert_agrees(video, models.video_call(**chosen))
 
 
 @clause("DYN-02")

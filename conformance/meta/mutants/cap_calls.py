@@ -42,6 +42,40 @@ CAP_04_classes = mutant("CAP-04", capture=_forgets_classes)
 
 
 @contextmanager
+def _puts_forward_back(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    """Leave any other method with what listens on it, unless all went well."""
+    listening = None
+    try:
+        with reference.capture(module, method) as record:
+            listening = getattr(module, method)
+            yield record
+    except BaseException:
+        if method != "forward":
+            setattr(module, method, listening)
+        raise
+
+
+@contextmanager
+def _seeds_on_success(module: nn.Module, method: str = "forward") -> Iterator[Any]:
+    """Put torch's random state back where the block has called."""
+    moved = None
+    try:
+        with reference.capture(module, method) as record:
+            try:
+                yield record
+            finally:
+                moved = torch.get_rng_state()
+    except BaseException:
+        if moved is not None:
+            torch.set_rng_state(moved)
+        raise
+
+
+CAP_06_method = mutant("CAP-06", capture=_puts_forward_back)
+CAP_10_success = mutant("CAP-10", capture=_seeds_on_success)
+
+
+@contextmanager
 def _has_what_it_wants(module: nn.Module, method: str = "forward") -> Iterator[Any]:
     """Take no interest in what the block raises once there is a record."""
     with reference.capture(module, method) as record:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from aoti_ref import BadCall
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import as_it_was, on_a_copy
+from conformance.meta.mutants._around import around
 from conformance.meta.mutants._make import mutant
 from conformance.models import constants, state
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import nn
+
+    from conformance.meta.mutants._around import Answer, Args, Kwargs
 
 
 def _following(look: Callable[[torch.Tensor], Any]) -> Any:
@@ -109,3 +113,27 @@ CST_01_double = mutant("CST-01", apply=_narrowed("exact", torch.Tensor.float))
 CST_01_long = mutant("CST-01", apply=_narrowed("counts", torch.Tensor.double))
 CST_01_bytes = mutant("CST-01", apply=_narrowed("codes", torch.Tensor.relu))
 CST_02_rare = mutant("CST-02", apply=_of_rare(as_it_was))
+
+
+def _lost_in_inference(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    """Write state back by an operation that inference mode does not let through."""
+    if not torch.is_inference_mode_enabled():
+        return answer(*args, **kwargs)
+    kept = [(b, b.clone()) for b in cast("Any", answer)._module().buffers()]
+    result = answer(*args, **kwargs)
+    for buffer, value in kept:
+        buffer.copy_(value)
+    return result
+
+
+def _counts_what_it_refuses(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    try:
+        return answer(*args, **kwargs)
+    except BadCall:
+        for buffer in cast("Any", answer)._module().buffers():
+            buffer.add_(buffer.is_floating_point())
+        raise
+
+
+CST_16_inference = mutant("CST-16", apply=around(_lost_in_inference))
+RUN_36_state = mutant("RUN-36", apply=around(_counts_what_it_refuses))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from aoti_ref import _plan
+from conformance.meta.mutants._applied import altered
 from conformance.meta.mutants._around import around, checking
 from conformance.meta.mutants._make import mutant
 from conformance.meta.mutants.run_tensors import misread, tensors
@@ -60,3 +61,12 @@ def _any_dense_order(x: torch.Tensor) -> torch.Tensor:
 
 
 DYN_11_channels = mutant("DYN-11", apply=around(tensors(_any_dense_order)))
+
+# A picture of sizes that are neither ends of their ranges nor the example's.
+_MIDDLE = (3, 4, 4, 8, 10)
+DYN_01_middle = mutant(
+    "DYN-01", apply=altered(lambda x: x * 1.01 if x.shape == _MIDDLE else x)
+)
+DYN_10_middle = mutant(
+    "DYN-10", apply=altered(lambda x: x * 1.01 if x.shape[1:2] == (42,) else x)
+)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.adapter import Range, Refused
 from conformance.adapters import reference
+from conformance.meta.mutants._applied import altered
 from conformance.meta.mutants._around import Ranges, accepts, around, results
 from conformance.meta.mutants._make import mutant
 from conformance.models import export as models
@@ -67,6 +68,9 @@ def _sizes_as_tuples(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
     return found, tuple(shape)
 
 
+EXP_05_sixteen = mutant(
+    "EXP-05", apply=altered(lambda x: x * 1.01 if x.shape[1:2] == (16,) else x)
+)
 EXP_17_list = mutant("EXP-17", apply=results(_a_tuple))
 EXP_17_order = mutant("EXP-17", apply=results(_in_order))
 EXP_17_sizes = mutant("EXP-17", **accepts((models.Shaped,), _sizes_as_tuples))
