@@ -97,6 +97,14 @@ class Checker:
             inputs = self._tensors(leaves, faults)
         return (None, tuple(faults)) if faults else (inputs, ())
 
+    def given(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> list[torch.Tensor]:
+        """Give the tensors of a good call in the graph's order, as they came."""
+        leaves = self._leaves(args, kwargs, []) or []
+        pairs = zip(leaves, self.contract.leaves, strict=True)
+        return [leaf for leaf, spec in pairs if isinstance(spec, TensorSpec)]
+
     def draw(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
         """Draw the plan for calls of the form of one, be it good or not."""
         return draw(self.contract, self.signature, args, kwargs)

@@ -20,6 +20,7 @@ from conformance.workbench import (
     assert_equal_or_refused,
     attempt,
     is_named,
+    is_refusal,
     pair,
 )
 
@@ -109,6 +110,30 @@ def test_contiguous_arguments_after_an_example_with_gaps_and_repeats(
 def test_subclasses_of_every_dtype_are_noticed(many: Pair) -> None:
     spoilt = _calls.each_tensor(calls.many_call(), lambda x: x.as_subclass(Negated))
     _calls.assert_noticed(many, spoilt)
+
+
+LAYOUTS: dict[str, Callable[[], torch.Tensor]] = {
+    "transposed": lambda: normal(4, 3).t(),
+    "gaps": lambda: normal(3, 8)[:, ::2],
+    "in the middle": lambda: normal(5, 4)[1:4],
+}
+
+
+@clause("RUN-32", may_refuse=True)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("name", ["input", "view"])
+def test_results_share_memory_with_arguments_of_any_layout(
+    impl: Adapter, cache: PackageCache, seed: int, name: str, layout: str
+) -> None:
+    module = blocks.seeded(calls.Returned, seed)
+    twins = pair(impl, cache, module, calls.returned_call())
+    given = [LAYOUTS[layout]() for _ in twins]
+
+    with torch.no_grad():
+        twins.eager(given[0])[name].add_(1)
+        made = attempt(lambda: twins.applied(given[1])[name].add_(1))
+
+    assert torch.equal(*given) or (made.error and is_refusal(made.error)), made.error
 
 
 ODD: dict[str, Callable[[Call], Call]] = {

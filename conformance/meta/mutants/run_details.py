@@ -170,6 +170,21 @@ def _looks_for_bfloat16(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
 RUN_31_float16 = mutant("RUN-31", apply=around(_looks_for_bfloat16))
 
 
+def _gives_copies_back(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    """Make arguments dense, and return the copies where eager returns the arguments."""
+    return answer(*(x.contiguous() for x in args), **kwargs)
+
+
+def _of_returned(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    result = answer(*args, **kwargs)
+    if not isinstance(result, dict) or "view" not in result:
+        return result
+    return _gives_copies_back(answer, args, kwargs)
+
+
+RUN_32_copies = mutant("RUN-32", apply=around(_of_returned))
+
+
 def _mumbles_of(*kinds: str) -> Any:
     def change(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
         try:
