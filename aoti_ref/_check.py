@@ -93,9 +93,17 @@ class Checker:
         faults: list[Fault] = []
         leaves = self._leaves(args, kwargs, faults)
         inputs: list[torch.Tensor] = []
-        if not faults:
+        if leaves is not None:
             inputs = self._tensors(leaves, faults)
         return (None, tuple(faults)) if faults else (inputs, ())
+
+    def given(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> list[torch.Tensor]:
+        """Give the tensors of a good call in the graph's order, as they came."""
+        leaves = self._leaves(args, kwargs, []) or []
+        pairs = zip(leaves, self.contract.leaves, strict=True)
+        return [leaf for leaf, spec in pairs if isinstance(spec, TensorSpec)]
 
     def draw(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Plan | None:
         """Draw the plan for calls of the form of one, be it good or not."""
@@ -103,12 +111,13 @@ class Checker:
 
     def _leaves(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any], faults: list[Fault]
-    ) -> list[Any]:
+    ) -> list[Any] | None:
+        """Take a call apart; None where nobody can say which argument is which."""
         try:
             bound = self.signature.bind(*args, **kwargs)
         except TypeError as error:
             faults.append(Fault("arguments", "(call)", str(error)))
-            return []
+            return None
         bound.apply_defaults()
         given = _tree.spread(self.signature, bound.arguments)
         leaves: list[Any] = []
@@ -117,6 +126,7 @@ class Checker:
                 _tree.flatten(tree, given.pop(name), name, leaves, faults)
             else:
                 faults.append(Fault("missing", name, "the graph needs it"))
+                leaves.extend(_tree.lost(tree))
         for name, value in given.items():
             self._check_left_out(name, value, faults)
         return leaves
@@ -141,6 +151,8 @@ class Checker:
         for path, leaf, spec in zip(
             self._paths, leaves, self.contract.leaves, strict=True
         ):
+            if leaf is _tree.LOST:
+                continue
             if isinstance(spec, TensorSpec):
                 if self._fits(leaf, spec, path, sizes, faults):
                     inputs.append(self._laid_out(leaf, spec, path, faults))

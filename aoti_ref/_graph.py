@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils import _pytree as pytree
 
-from aoti_ref import _domains, _kernels, _plan, _tree
+from aoti_ref import _domains, _kernels, _lent, _plan, _tree
 from aoti_ref._binding import Binding, fitted
 from aoti_ref._check import Checker
 from aoti_ref._contract import ValueSpec
@@ -59,6 +59,7 @@ class Graph:
         only = self._outputs[0] if self._bare else None
         self._single = only if isinstance(only, torch.dtype) else None
         self._lock = Lock()
+        self._lends: bool | None = None  # whether it gives inputs back, once it ran
         self.binding: Binding | None = None
 
     def refuse_misfit(self, module: nn.Module, inner: str) -> None:
@@ -109,7 +110,31 @@ class Graph:
             self._refuse_elsewhere(inputs, binding.index)
         if binding.written and (faults := binding.shared(args, kwargs)):
             raise BadCall(self.check.module, faults)
-        return self._structured(binding.run(inputs))
+        if self._lends is False:
+            return self._structured(binding.run(inputs))
+        kept = [*inputs]
+        outputs = binding.run(inputs)
+        if self._lends is None and all(tensor.numel() for tensor in kept):
+            self._lends = _lent.lends(kept, outputs)
+        if self._lends is not False:
+            outputs = self._given_back(outputs, kept, self.check.given(args, kwargs))
+        return self._structured(outputs)
+
+    def _given_back(
+        self,
+        outputs: list[torch.Tensor],
+        inputs: list[torch.Tensor],
+        given: list[torch.Tensor],
+    ) -> list[torch.Tensor]:
+        """Give the caller's memory for that of arguments that were laid out anew."""
+        found = [_lent.given_back(output, inputs, given) for output in outputs]
+        names = self.check.tensor_paths()
+        detail = "the result is a view of it, which these strides do not have"
+        lost = sorted({number for number in found if isinstance(number, int)})
+        if lost:
+            faults = tuple(Fault("strides", names[number], detail) for number in lost)
+            raise BadCall(self.check.module, faults)
+        return [output for output in found if not isinstance(output, int)]
 
     def _refuse_elsewhere(self, inputs: list[torch.Tensor], index: int) -> None:
         """Refuse tensors on another GPU than the weights: the graph would not look."""

@@ -13,6 +13,7 @@ import json
 from collections import OrderedDict, namedtuple
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 from aoti_ref._call import spell_value
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 Tree = str | list[Any]
 
 LEAF = "*"
+LOST = object()  # stands for a leaf whose container is missing, or another one
 
 
 def children_of(spec: pytree.TreeSpec) -> list[pytree.TreeSpec]:
@@ -81,7 +83,10 @@ def spread(
 def flatten(
     tree: Tree, value: Any, path: str, leaves: list[Any], faults: list[Fault]
 ) -> None:
-    """Append the leaves of `value` in the order of `tree`, or say what is amiss."""
+    """Append the leaves of `value` in the order of `tree`, or say what is amiss.
+
+    What is amiss has `LOST` for each of its leaves, so that the others can be told.
+    """
     if isinstance(tree, str):
         leaves.append(value)
         return
@@ -90,6 +95,7 @@ def flatten(
         wanted = [key for key, _ in children]
         if not isinstance(value, dict) or set(value) != set(wanted):
             faults.append(_misfit(path, f"a dict with the keys {wanted}", value))
+            leaves.extend(lost(tree))
             return
         for key, child in children:
             flatten(child, value[key], f"{path}[{key!r}]", leaves, faults)
@@ -98,9 +104,15 @@ def flatten(
     name = _class(type(value)) if hasattr(value, "_fields") else type(value).__name__
     if name != kind or len(value) != len(children):
         faults.append(_misfit(path, f"a {kind} of {len(children)}", value))
+        leaves.extend(lost(tree))
         return
     for index, child in enumerate(children):
         flatten(child, value[index], f"{path}[{index}]", leaves, faults)
+
+
+def lost(tree: Tree) -> list[object]:
+    """Give what stands for the leaves of a `tree` that is not there."""
+    return [LOST for _ in paths(tree, "")]
 
 
 def paths(tree: Tree, path: str) -> Iterator[str]:
@@ -118,8 +130,12 @@ def dump_result(spec: pytree.TreeSpec) -> str:
     """Write down the structure of a result, with the modules of its classes.
 
     Raises:
-        NotImplementedError: A class of the result cannot be named in JSON.
+        NotImplementedError: A class of the result cannot be named in JSON, or torch
+            gives another in its place.
     """
+    if torch.Size in _kinds(spec):
+        message = "a torch.Size in a result comes back as a tuple"
+        raise NotImplementedError(message)
     return json.dumps({"imports": sorted(_modules(spec)), "spec": _dumps(spec)})
 
 
@@ -138,6 +154,10 @@ def load_result(text: str) -> pytree.TreeSpec:
 def _dumps(spec: pytree.TreeSpec) -> str:
     text: str = pytree.treespec_dumps(spec)
     return text
+
+
+def _kinds(spec: pytree.TreeSpec) -> set[Any]:
+    return {spec.type}.union(*(_kinds(child) for child in children_of(spec)))
 
 
 def _modules(spec: pytree.TreeSpec) -> set[str]:

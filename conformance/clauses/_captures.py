@@ -57,10 +57,19 @@ def is_interrupted_after_a_call(module: nn.Module) -> None:
 BLOCKS = (calls, calls_nothing, fails, is_interrupted, is_interrupted_after_a_call)
 
 
-def ending(impl: Adapter, module: nn.Module, block: Callable[[nn.Module], None]) -> str:
+def decodes(module: nn.Module) -> None:
+    module.decode(torch.ones(1))  # type: ignore[operator]
+
+
+def ending(
+    impl: Adapter,
+    module: nn.Module,
+    block: Callable[[nn.Module], None],
+    method: str = "forward",
+) -> str:
     """Capture `module` around `block`, and name the way in which it ended."""
     try:
-        with impl.capture(module):
+        with impl.capture(module, method):
             block(module)
     except Refused:
         return "refused"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,12 +60,10 @@ def assert_tells(refusal: Refusal, names: Iterable[str], sizes: Iterable[int]) -
 
 
 def picks(ranges: dict[str, Range]) -> Iterator[dict[str, int]]:
-    """All combinations of the ends of some ranges."""
-    for bits in range(2 ** len(ranges)):
-        yield {
-            name: (dim.max if bits >> place & 1 else dim.min) * dim.times
-            for place, (name, dim) in enumerate(ranges.items())
-        }
+    """All combinations of the sizes of some ranges."""
+    sizes = [[n * r.times for n in range(r.min, r.max + 1)] for r in ranges.values()]
+    for picked in product(*sizes):
+        yield dict(zip(ranges, picked, strict=True))
 
 
 def results(twins: Pair, calls: Iterable[Call]) -> list[Any]:
@@ -94,6 +93,13 @@ def turned(x: torch.Tensor) -> torch.Tensor:
     return x.permute(reverse).contiguous().permute(reverse)
 
 
+def channels_last(x: torch.Tensor) -> torch.Tensor:
+    """Put the second dimension last in memory, as convolutions like it."""
+    if x.ndim < 3:  # it is the last one
+        return x
+    return x.movedim(1, -1).contiguous().movedim(-1, 1)
+
+
 def expanded(x: torch.Tensor) -> torch.Tensor:
     """Repeat the first entry without memory of its own."""
     return x[:1].expand(x.shape)
@@ -103,6 +109,9 @@ def in_the_middle(x: torch.Tensor) -> torch.Tensor:
     """Put `x` behind something else, at an address that no vector would choose."""
     before = torch.ones(3, dtype=x.dtype, device=x.device)
     return torch.cat([before, x.flatten(), before])[3:-3].view(x.shape)
+
+
+LAYOUTS = (with_gaps, turned, channels_last, expanded, in_the_middle)
 
 
 def laid_out(call: Call, how: Callable[[torch.Tensor], torch.Tensor]) -> Call:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections import OrderedDict, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils import _pytree as pytree
 
 from conformance.adapter import Refused
 from conformance.clauses._captures import first_latents, records
+from conformance.models import calls
 from conformance.models.capture import Pipeline, Tripwire, retrying, swallowing
+from conformance.models.outputs import Output
 from conformance.spec import clause
 from conformance.workbench import refuses
 
@@ -132,6 +136,57 @@ def test_a_tensor_given_twice_is_one_tensor(impl: Adapter) -> None:
     first, second = record.kwargs["extra"]
     assert first is record.args[0]
     assert second is not record.args[0]
+
+
+def _named(x: torch.Tensor) -> Any:
+    return calls.Size(x, x)
+
+
+def _ordered(x: torch.Tensor) -> Any:
+    return OrderedDict(second=x, first=[x])
+
+
+def _defaulted(x: torch.Tensor) -> Any:
+    return defaultdict(list, {"some": [x]})
+
+
+def _registered(x: torch.Tensor) -> Any:
+    return Output(x, 3)
+
+
+@clause("CAP-04")
+@pytest.mark.parametrize("contain", [_named, _ordered, _defaulted, _registered])
+def test_containers_are_of_their_class(
+    impl: Adapter, contain: Callable[[torch.Tensor], Any]
+) -> None:
+    module, x = Tripwire(), torch.ones(2)
+    given = contain(x)
+
+    with impl.capture(module) as record:
+        module(x, extra={"deep": [(given,)]})
+    ((found,),) = record.kwargs["extra"]["deep"]
+
+    assert type(found) is type(given)
+    assert pytree.tree_structure(found) == pytree.tree_structure(given)
+    leaves = pytree.tree_leaves(found)
+    assert all(x is record.args[0] for x in leaves if isinstance(x, torch.Tensor))
+
+
+@clause("CAP-04")
+@pytest.mark.parametrize(
+    "value",
+    [torch.float16, calls.Kind.BENT, slice(1, None), 2j, b"x", range(3), -0.0],
+    ids=str,
+)
+def test_what_is_no_tensor_is_recorded_as_it_is(impl: Adapter, value: object) -> None:
+    module = Tripwire()
+
+    with impl.capture(module) as record:
+        module(torch.ones(2), extra=[value])
+
+    (found,) = record.kwargs["extra"]
+    assert type(found) is type(value)
+    assert repr(found) == repr(value)
 
 
 @clause("CAP-14")

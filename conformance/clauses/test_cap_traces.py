@@ -12,11 +12,13 @@ import torch
 import tqdm
 
 from conformance import pipelines
-from conformance.clauses._captures import BLOCKS, Mishap, ending, traces
+from conformance.clauses._captures import BLOCKS, Mishap, decodes, ending, traces
 from conformance.models.capture import Pipeline, Tripwire
 from conformance.spec import clause
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from conformance.adapter import Adapter
 
 
@@ -78,6 +80,19 @@ def test_a_forward_of_the_instance_stays_there(impl: Adapter, block: Any) -> Non
     assert torch.equal(module(torch.ones(2)), torch.full((2,), 3.0))
 
 
+@clause("CAP-06")
+@pytest.mark.parametrize("block", [decodes, *BLOCKS])
+def test_a_module_whose_other_method_was_captured_is_left_alone(
+    impl: Adapter, block: Any
+) -> None:
+    module = Tripwire().eval()
+    before = traces(module)
+
+    ending(impl, module, block, "decode")
+
+    assert traces(module) | {"ran": 0} == before | {"ran": 0}
+
+
 @clause("CAP-07")
 @pytest.mark.parametrize("kind", [LookupError, RuntimeError, Mishap, KeyboardInterrupt])
 def test_foreign_exceptions_pass_through(
@@ -91,6 +106,25 @@ def test_foreign_exceptions_pass_through(
     assert caught.value is error
 
 
+def _is_tidied_up_badly(module: nn.Module, error: BaseException) -> None:
+    try:
+        module(torch.ones(1))
+    finally:
+        raise error
+
+
+@clause("CAP-07")
+def test_an_exception_of_the_block_after_its_call_passes_through(
+    impl: Adapter,
+) -> None:
+    module, error = Tripwire(), Mishap("mine")
+
+    with pytest.raises(Mishap) as caught, impl.capture(module):
+        _is_tidied_up_badly(module, error)
+
+    assert caught.value is error
+
+
 @clause("CAP-10")
 def test_random_states_are_left_alone(impl: Adapter) -> None:
     module = Tripwire()
@@ -99,6 +133,23 @@ def test_random_states_are_left_alone(impl: Adapter) -> None:
     with impl.capture(module):
         torch.rand(3), random.random(), np.random.rand()  # noqa: NPY002, S311
         module(torch.ones(1))
+
+    assert random_states() == states
+
+
+@clause("CAP-10")
+@pytest.mark.parametrize("block", BLOCKS)
+def test_random_states_are_left_alone_however_the_block_ends(
+    impl: Adapter, block: Any
+) -> None:
+    module = Tripwire()
+    states = random_states()
+
+    def draws(module: nn.Module) -> None:
+        torch.rand(3), random.random(), np.random.rand()  # noqa: NPY002, S311
+        block(module)
+
+    ending(impl, module, draws)
 
     assert random_states() == states
 

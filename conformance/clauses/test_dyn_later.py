@@ -126,3 +126,10 @@ def test_batch_and_width_stay_fixed_after_good_calls(
     states = blocks.normal(batch, 7, width)
 
     assert_equal_or_refused(masked, Call((states,), other.kwargs))
+
+
+@clause("DYN-10")
+def test_every_size_of_either_range_is_right(masked: Pair) -> None:
+    for tokens in range(models.TOKENS.min, models.TOKENS.max + 1):
+        words = models.WORDS.min + tokens % (models.WORDS.max - models.WORDS.min + 1)
+        assert_agrees(masked, models.masked_call(tokens, words))

@@ -191,7 +191,9 @@ def test_results_keep_their_containers(rich: Pair) -> None:
 
 
 @clause("EXP-17")
-@pytest.mark.parametrize("make", [models.Output, models.Largest])
+@pytest.mark.parametrize(
+    "make", [models.Output, models.Largest, models.Listed, models.Shaped]
+)
 def test_classes_of_results_are_kept_or_refused(
     impl: Adapter, cache: PackageCache, make: Callable[[], nn.Module]
 ) -> None:

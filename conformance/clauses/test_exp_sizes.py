@@ -97,6 +97,12 @@ def test_an_accepted_range_holds_everywhere(stack: Pair, tokens: int) -> None:
     assert_agrees(stack, blocks.call(tokens, batch=2, seed=tokens))
 
 
+@clause("EXP-05")
+def test_every_size_of_an_accepted_range_is_right(stack: Pair) -> None:
+    for tokens in range(blocks.TOKENS.min, blocks.TOKENS.max + 1):
+        assert_agrees(stack, blocks.call(tokens, batch=2, seed=tokens))
+
+
 @clause("EXP-06")
 @pytest.mark.parametrize(
     "make", [models.Grouped, models.AtLeastEight, models.NotFive], ids=_name

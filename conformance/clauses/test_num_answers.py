@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.adapter import Call
+from conformance.clauses._constants import unless_made
 from conformance.models import blocks, export, numbers
 from conformance.parity import assert_parity, assert_same_form, truth
 from conformance.spec import clause
@@ -113,6 +114,16 @@ def test_every_dtype_of_a_result_is_near(
         expected, actual = module(*call.args), applied(*call.args)
 
     assert_parity(actual, expected, truth(module, call))
+
+
+@clause("NUM-04")
+def test_no_bit_of_a_wide_dtype_is_lost(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    module = blocks.seeded(numbers.Exact, seed)
+
+    for twins in unless_made(lambda: pair(impl, cache, module, numbers.exact_call())):
+        assert_agrees(twins, numbers.exact_call(seed=4))
 
 
 @clause("NUM-05")

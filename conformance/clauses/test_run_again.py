@@ -44,6 +44,49 @@ def test_gradients_are_not_lost_after_a_call_without(many: Pair) -> None:
     assert all(result.requires_grad for result in found)
 
 
+@clause("RUN-24")
+@pytest.mark.parametrize("name", ["x", "extra"])
+def test_a_change_counts_that_no_counter_counts(many: Pair, name: str) -> None:
+    call = _turned(calls.many_call())
+    assert_equal_or_refused(many, call)
+    changed = {"x": call.args[0], "extra": call.kwargs["extra"]["bias"]}[name]
+
+    changed.data.mul_(-2)  # as through NumPy: the version of the tensor stays
+
+    assert_equal_or_refused(many, call)
+
+
+@clause("RUN-24")
+def test_a_change_in_the_midst_of_an_argument_counts(many: Pair) -> None:
+    call = calls.many_call()
+    assert_agrees(many, call)
+
+    for _, tensor in _calls.tensors(call):
+        if tensor.numel() > 2:  # its sum, and its ends, are those of before
+            flat = tensor.view(-1)
+            flat[1], flat[2] = flat[2].clone(), flat[1].clone()
+
+    assert_agrees(many, call)
+
+
+def _turned(call: Call) -> Call:
+    """Lay `x` out as a transposed one, so that it must be made dense."""
+    return _calls.with_leaf(call, 0, call.args[0].t().contiguous().t())
+
+
+@clause("RUN-29")
+def test_gradients_are_not_lost_on_the_way_from_another_layer(many: Pair) -> None:
+    call = calls.many_call()
+    inner = normal(5, 8).requires_grad_() * 2  # no leaf of its graph
+
+    with torch.enable_grad():
+        found = unless_refused(
+            lambda: many.applied(inner, *call.args[1:], **call.kwargs)
+        )
+
+    assert all(result.requires_grad for result in found)
+
+
 @clause("RUN-37")
 def test_whatever_stood_beside_a_refused_argument_is_let_go(many: Pair) -> None:
     call = _calls.with_leaf(calls.many_call(), 0, normal(5, 7))
@@ -80,3 +123,16 @@ def test_good_calls_prove_nothing_about_the_same_objects(many: Pair, name: str) 
     SPOILT_IN_PLACE[name](call)
 
     assert_equal_or_refused(many, call)
+
+
+@clause("RUN-38")
+@pytest.mark.parametrize("name", SPOILT_IN_PLACE)
+def test_a_thousand_good_calls_prove_nothing(many: Pair, name: str) -> None:
+    for _ in range(1030):  # past any round number at which somebody stops to look
+        _calls.made(many, calls.many_call())
+    bad = calls.many_call()
+
+    SPOILT_IN_PLACE[name](bad)
+
+    assert_equal_or_refused(many, bad)
+    assert_equal_or_refused(many, calls.many_call(mode="minus"))

@@ -91,13 +91,16 @@ def test_results_can_be_used_outside_of_inference_mode(many: Pair) -> None:
 
 
 @clause("RUN-31")
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("subject", ["many", "noisy"])
-def test_autocast_is_noticed(request: pytest.FixtureRequest, subject: str) -> None:
+def test_autocast_is_noticed(
+    request: pytest.FixtureRequest, subject: str, dtype: torch.dtype
+) -> None:
     twins: Pair = request.getfixturevalue(subject)
     call = calls.many_call(seed=1) if subject == "many" else applying.kinds_call(seed=1)
     assert_agrees(twins, call)
 
-    with torch.autocast(device.chosen().split(":")[0], dtype=torch.bfloat16):
+    with torch.autocast(device.chosen().split(":")[0], dtype=dtype):
         assert_equal_or_refused(twins, call)
 
 
@@ -175,8 +178,11 @@ def test_a_refusal_names_the_argument(many: Pair, name: str) -> None:
     assert is_named(words, name), words
 
 
+BADLY = [("ids", "parts"), ("x", "parts"), ("ids", "extra"), ("size", "x")]
+
+
 @clause("RUN-35")
-@pytest.mark.parametrize(("one", "other"), [("ids", "parts"), ("x", "parts")])
+@pytest.mark.parametrize(("one", "other"), BADLY)
 def test_a_refusal_names_all_that_is_wrong(many: Pair, one: str, other: str) -> None:
     bad = BAD[other](BAD[one](calls.many_call()))
 

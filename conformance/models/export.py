@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -156,6 +157,22 @@ class Largest(Linear):
 
     def forward(self, x: torch.Tensor) -> Any:
         return torch.max(self.proj(x), 0)
+
+
+class Listed(Linear):
+    """Returns a list, and dicts in it that keep an order of their own."""
+
+    def forward(self, x: torch.Tensor) -> list[Any]:
+        y = self.proj(x)
+        return [y, OrderedDict(last=y[0], first=y[1]), [y.sum()]]
+
+
+class Shaped(Linear):
+    """Returns a size beside a tensor, which is more than a tuple of integers."""
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Size]:
+        y = self.proj(x)
+        return y, y.shape
 
 
 class Variadic(Linear):

@@ -1,4 +1,4 @@
-"""Modules for the chapter NUM: many dtypes in one result, and a chain of blocks."""
+"""Modules for the chapter NUM: many dtypes in one result, or among the arguments."""
 
 from __future__ import annotations
 
@@ -33,3 +33,26 @@ class Mixed(nn.Module):
 def mixed_call(seed: int = 0) -> Call:
     """Draw a call of Mixed."""
     return Call((normal(3, 4, seed=seed),), {})
+
+
+class Exact(nn.Module):
+    """Computes in dtypes of which no bit is idle.
+
+    Takes float32[3, 4], float64[4] and int64[4], and shows the wider ones apart.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(4, 4)
+
+    def forward(
+        self, x: torch.Tensor, wide: torch.Tensor, large: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        return {"sample": self.proj(x), "wide": wide / 3, "large": large + 2}
+
+
+def exact_call(seed: int = 0) -> Call:
+    """Draw a call of Exact: floats that no float32 is, integers that no float64 is."""
+    wide = normal(4, seed=seed + 1).double() / 7
+    large = (normal(4, seed=seed + 2) * 8).long() * 2 + 2**53 + 1
+    return Call((normal(3, 4, seed=seed), wide, large))

@@ -226,3 +226,49 @@ def quantise(weight: torch.Tensor) -> Quantised:
     """Round a weight to bytes, with a scale for all of it."""
     scale = weight.abs().max() / 127
     return Quantised((weight / scale).round().to(torch.int8), scale)
+
+
+# Constants of Rare, and what each of them is.
+RARE = {
+    "turns": torch.complex64,
+    "exact": torch.float64,
+    "codes": torch.int8,
+    "counts": torch.int64,
+}
+
+
+def rare(name: str, seed: int = 0) -> torch.Tensor:
+    """Draw a constant of Rare; none has bits that a narrower dtype could do without."""
+    drawn = normal(FEW, seed=seed + 41)
+    if name == "turns":
+        return torch.complex(drawn, normal(FEW, seed=seed + 42))
+    if name == "exact":
+        return drawn.double() / 7
+    if name == "codes":
+        return (drawn.repeat(4) * 40).to(torch.int8)
+    return (drawn * 8).long() * 2 + 2**53 + 1
+
+
+class Rare(nn.Module):
+    """Its constants are of dtypes that few have: all show, and bit for bit.
+
+    `forward` takes float32[rows, 4].
+    """
+
+    turns: torch.Tensor
+    exact: torch.Tensor
+    codes: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(FEW, FEW)
+        self.register_buffer("turns", rare("turns"), persistent=False)
+        self.register_buffer("exact", rare("exact"))
+        self.register_buffer("codes", rare("codes"))
+        self.counts = rare("counts")
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        y: torch.Tensor = self.proj(x)
+        turned = torch.view_as_real(self.turns)
+        y = y * turned[:, 1] + turned[:, 0]
+        return y, self.exact / 3, self.codes + 1, self.counts + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -74,6 +75,23 @@ class Keyed(nn.Module):
 def keyed_call(key: int | str, seed: int = 0) -> Call:
     """Draw a call of Keyed with one entry under `key`."""
     return Call((normal(2, 4, seed=seed),), {"by": {key: normal(4, seed=seed + 1)}})
+
+
+class Signed(nn.Module):
+    """Takes the sign of a number, which zero has too: float32[2, 4]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, by: float) -> torch.Tensor:
+        y: torch.Tensor = self.proj(x)
+        return y * math.copysign(1.0, by)
+
+
+def signed_call(seed: int = 0, by: float = 0.0) -> Call:
+    """Draw a call of Signed."""
+    return Call((normal(2, 4, seed=seed),), {"by": by})
 
 
 class Copying(nn.Module):

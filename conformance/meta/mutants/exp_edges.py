@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from conformance.adapter import Range, Refused
 from conformance.adapters import reference
-from conformance.meta.mutants._around import Ranges, around
+from conformance.meta.mutants._applied import altered
+from conformance.meta.mutants._around import Ranges, accepts, around, results
 from conformance.meta.mutants._make import mutant
+from conformance.models import export as models
 
 if TYPE_CHECKING:
     from torch import nn
@@ -48,3 +50,27 @@ def _by_the_class(module: nn.Module, call: Any, *, dynamic: Ranges = None) -> An
 
 
 EXP_23_instance = mutant("EXP-23", own_cache="instance", export=_by_the_class)
+
+
+def _a_tuple(found: Any) -> Any:
+    return tuple(found) if type(found) is list else found
+
+
+def _in_order(found: Any) -> Any:
+    """Sort the entries of dicts in a list, as JSON does where it is told to."""
+    if type(found) is not list:
+        return found
+    return [dict(sorted(x.items())) if isinstance(x, dict) else x for x in found]
+
+
+def _sizes_as_tuples(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
+    found, shape = answer(*args, **kwargs)
+    return found, tuple(shape)
+
+
+EXP_05_sixteen = mutant(
+    "EXP-05", apply=altered(lambda x: x * 1.01 if x.shape[1:2] == (16,) else x)
+)
+EXP_17_list = mutant("EXP-17", apply=results(_a_tuple))
+EXP_17_order = mutant("EXP-17", apply=results(_in_order))
+EXP_17_sizes = mutant("EXP-17", **accepts((models.Shaped,), _sizes_as_tuples))

@@ -47,6 +47,11 @@ def _all_float32(x: torch.Tensor) -> torch.Tensor:
     return x.float() if x.is_floating_point() else x
 
 
+def _through(dtype: torch.dtype, narrow: torch.dtype) -> Any:
+    """Pass results of `dtype` through one that is too small for them."""
+    return altered(lambda x: x.to(narrow).to(dtype) if x.dtype is dtype else x)
+
+
 def _upright(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous()
 
@@ -56,6 +61,8 @@ NUM_02 = mutant("NUM-02", apply=altered(_coarse_bfloat16))
 NUM_03 = mutant("NUM-03", apply=altered(_never_infinite))
 NUM_04_dtype = mutant("NUM-04", apply=altered(_all_float32))
 NUM_04_strides = mutant("NUM-04", apply=altered(_upright))
+NUM_04_double = mutant("NUM-04", apply=_through(torch.float64, torch.float32))
+NUM_04_long = mutant("NUM-04", apply=_through(torch.int64, torch.float64))
 NUM_05 = mutant("NUM-05", apply=altered(_numbers_only))
 NUM_06 = mutant("NUM-06", apply=altered(_unsteady))
 

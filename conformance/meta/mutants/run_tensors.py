@@ -61,7 +61,7 @@ def _dense_strides(x: torch.Tensor) -> tuple[int, ...]:
     return tuple(reversed(strides[: x.ndim]))
 
 
-def _misread(x: torch.Tensor) -> torch.Tensor:
+def misread(x: torch.Tensor) -> torch.Tensor:
     """Read the elements one after the other, whatever the strides are."""
     if x.layout is not torch.strided or x.is_contiguous() or x.is_meta:
         return x
@@ -70,10 +70,10 @@ def _misread(x: torch.Tensor) -> torch.Tensor:
 
 
 def _misread_keywords(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
-    return answer(*args, **pytree.tree_map_only(torch.Tensor, _misread, kwargs))
+    return answer(*args, **pytree.tree_map_only(torch.Tensor, misread, kwargs))
 
 
-RUN_19 = mutant("RUN-19", apply=around(tensors(_misread)))
+RUN_19 = mutant("RUN-19", apply=around(tensors(misread)))
 RUN_19_keywords = mutant("RUN-19", apply=around(_misread_keywords))
 
 
@@ -85,7 +85,7 @@ def _as_the_example(x: torch.Tensor) -> torch.Tensor:
 
 
 RUN_20 = mutant("RUN-20", apply=around(tensors(_as_the_example)))
-RUN_20_other = mutant("RUN-20", apply=around(tensors(_misread)))
+RUN_20_other = mutant("RUN-20", apply=around(tensors(misread)))
 
 
 def _only_dense(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
@@ -114,7 +114,7 @@ def _write_before(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
 
 
 RUN_22 = mutant("RUN-22", apply=around(_write_before))
-RUN_22_reads = mutant("RUN-22", apply=around(tensors(_misread)))
+RUN_22_reads = mutant("RUN-22", apply=around(tensors(misread)))
 
 
 def _taken_for_one(answer: Answer, args: Args, kwargs: Kwargs) -> Any:
