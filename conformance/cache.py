@@ -73,13 +73,14 @@ class PackageCache:
         Args:
             module: What is compiled.
             call: What it is compiled for.
-            dynamic: Ranges.
+            dynamic: Ranges; for who does not declare them there are none.
             options: Inductor's.
             attention: The backend of attention; None chooses none.
             around: Makes what the export happens in. It is no part of the key: only
                 for classes of modules that are compiled in no other way.
         """
         impl = self.adapter
+        dynamic = dynamic if "dynamic" in impl.capabilities else None
         recipe = {
             "dynamic": repr(dynamic),
             "options": repr(sorted((options or {}).items())),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from conformance import device
+from conformance import device, fuzz
 from conformance.adapter import Call
 from conformance.clauses import _calls
 from conformance.fresh import fresh_python
@@ -189,7 +189,8 @@ def test_a_refusal_names_all_that_is_wrong(many: Pair, one: str, other: str) -> 
 @clause("RUN-36")
 def test_a_good_call_after_refusals_is_right(many: Pair) -> None:
     for number, kind in enumerate(KINDS):
-        _calls.assert_noticed_kind(many, calls.many_call(), kind, number)
+        # What becomes of a bad call that is not refused is RUN-39's to ask.
+        fuzz.judge(many, calls.many_call(), kind, number)
         if number % 4 == 0:
             assert_agrees(many, calls.many_call(seed=number))
 

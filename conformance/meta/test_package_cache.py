@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.adapter import Call, Info
+from conformance.adapter import Call, Info, Range
 from conformance.cache import PackageCache
 
 if TYPE_CHECKING:
@@ -74,3 +74,20 @@ def test_a_layer_in_the_adapters_own_file_compiles_anew_when_it_changes(
         PackageCache(tmp_path, adapter).compiled(nn.Linear(2, 2), call)
 
     assert adapter.compiles == 2
+
+
+@pytest.mark.parametrize("declared", [[], ["dynamic"]], ids=["undeclared", "declared"])
+def test_ranges_are_given_to_who_declares_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, declared: list[str]
+) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    given: list[Any] = []
+    adapter: Any = Freezes()
+    adapter.capabilities = frozenset(declared)
+    adapter.export = lambda _module, _call, *, dynamic: given.append(dynamic)
+    ranges = {"x": {0: Range("rows", 2, 8)}}
+
+    call = Call((torch.zeros(4, 2),))
+    PackageCache(tmp_path, adapter).compiled(nn.Linear(2, 2), call, dynamic=ranges)
+
+    assert given == [ranges if declared else None]
