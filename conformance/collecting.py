@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,9 +10,10 @@ import pytest
 
 from conformance import deviations, spec
 from conformance.adapter import Adapter, BadAdapter, load
+from conformance.imports import lenient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conformance.deviations import Deviation
     from conformance.spec import Clause
@@ -33,6 +35,40 @@ def is_ours(node: pytest.Item | pytest.Collector) -> bool:
     return isinstance(
         node, (pytest.Function, pytest.Module)
     ) and node.path.is_relative_to(CLAUSES)
+
+
+def holds_ours(node: pytest.Collector) -> bool:
+    """Whether `node` is a module of the suite's clauses, or the folder of them."""
+    return is_ours(node) or node.path == CLAUSES
+
+
+# How the suite's files, functions and classes of tests are named: pytest's own way.
+_NAMES = {
+    "python_files": "test_*.py",
+    "python_functions": "test",
+    "python_classes": "Test",
+}
+
+
+@contextlib.contextmanager
+def by_our_names(config: pytest.Config) -> Iterator[None]:
+    """Collect by the suite's names of tests, whatever those of the project are."""
+    before = {option: [*config.getini(option)] for option in _NAMES}
+    try:
+        for option, name in _NAMES.items():
+            config.getini(option)[:] = [name]  # pytest reads the same list
+        yield
+    finally:
+        for option, names in before.items():
+            config.getini(option)[:] = names
+
+
+def take_over(item: pytest.Item) -> None:
+    """Take a test of ours out of what the project has set for its own."""
+    # What libraries warn of is no verdict on the layer above them.
+    item.add_marker(pytest.mark.filterwarnings("default"))
+    if item.config.pluginmanager.hasplugin("timeout"):  # of pytest-timeout
+        item.add_marker(pytest.mark.timeout(0))  # children have deadlines of their own
 
 
 def asked_by(item: pytest.Item) -> Asked:
@@ -63,7 +99,8 @@ def adapter(name: str) -> Adapter:
         pytest.UsageError: It cannot be used.
     """
     try:
-        return load(name)
+        with lenient():
+            return load(name)
     except BadAdapter as error:
         raise pytest.UsageError(str(error)) from error
 

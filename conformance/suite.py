@@ -105,8 +105,7 @@ class Suite:
                 [(item.name, clause) for item, clause in ours], self.expected
             )
         for item, _ in ours:
-            # What libraries warn of is no verdict on the layer above them.
-            item.add_marker(pytest.mark.filterwarnings("default"))
+            collecting.take_over(item)
             mark(item)
         self._selection.collect(clause.id for _, clause in ours)
 
