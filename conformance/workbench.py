@@ -81,7 +81,7 @@ def refuses() -> Iterator[Refusal]:
             raise
         refusal.error = error
         return
-    message = "expected a refusal, and the call was answered"
+    message = "expected a refusal, and nothing was raised"
     raise AssertionError(message)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,10 @@ def test_a_backend_that_there_is_not_is_refused_with_those_that_there_are(
         impl.export_attending(attention.seeded(Attending), attention.call(), name)
 
     words = str(refusal)
-    wanted = ["attention", repr(name), "math", "flash", "efficient", "cudnn"]
+    wanted = [name, "math", "flash", "efficient", "cudnn"]
     assert [word for word in wanted if word not in words] == []
+    # A layer has a name of its own for the argument.
+    assert re.search("attention|attn|backend|sdpa", words), words
 
 
 @clause("KRN-18")
@@ -76,8 +79,8 @@ def test_a_backend_that_the_device_lacks_is_refused(
     with refuses() as refusal:
         impl.export_attending(attention.seeded(Attending), attention.call(), backend)
 
-    assert backend in str(refusal)
-    assert "cpu" in str(refusal)
+    words = str(refusal).lower()
+    assert [word for word in (backend, "cpu") if word not in words] == []
 
 
 @clause("KRN-19")
@@ -87,7 +90,7 @@ def test_sizes_that_a_backend_cannot_take_are_refused(impl: ChoosesAttention) ->
     with refuses() as refusal:
         impl.export_attending(module, call, "flash")
 
-    assert "flash" in str(refusal)
+    assert "flash" in str(refusal).lower()
 
 
 @clause("KRN-20")
@@ -97,7 +100,7 @@ def test_a_backend_for_what_does_not_attend_is_refused(impl: ChoosesAttention) -
     with refuses() as refusal:
         impl.export_attending(module, call, "flash")
 
-    assert "flash" in str(refusal)
+    assert "flash" in str(refusal).lower()
 
 
 @clause("KRN-21")

@@ -50,8 +50,8 @@ def test_a_package_is_unpacked_once(
 
     found, mapped, entries = in_child(load, temporary)
 
-    assert mapped <= 1
-    assert entries <= 1
+    assert mapped <= 1, f"{mapped} libraries are mapped"
+    assert entries <= 1, f"{entries} entries are in the folder for temporary files"
     for each in found:
         assert_right(each, seed)
 
