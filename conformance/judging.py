@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.adapter import Unsupported
+from conformance.adapter import Refused, Unsupported
 from conformance.spec import Blocked
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def note_exception(
     error = call.excinfo.value
     kind = "Unsupported" if isinstance(error, Unsupported) else ""
     kind = "Blocked" if isinstance(error, Blocked) else kind
-    report.aoti_raised = kind or type(error).__name__  # type: ignore[attr-defined]
+    name = "Refused" if isinstance(error, Refused) else type(error).__name__
+    report.aoti_raised = kind or name  # type: ignore[attr-defined]
     plain = kind or isinstance(error, pytest.skip.Exception)
     told = str(error) if plain else f"{type(error).__name__}: {error}"
     report.aoti_message = told or type(error).__name__  # type: ignore[attr-defined]
