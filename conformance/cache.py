@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import nullcontext
@@ -188,7 +189,8 @@ class PackageCache:
             **recipe,
         }
         text = json.dumps(parts, sort_keys=True)
-        name = f"{info.name}-{type(module).__name__}"
+        own = re.sub(r"[^\w.-]", "_", info.name)  # a name may be of any form
+        name = f"{own}-{type(module).__name__}"
         return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
@@ -232,21 +234,23 @@ def _code(kind: type) -> str:
 
 
 def _sources(package: str) -> str:
-    """Digest the Python files of a package: a changed layer compiles anew."""
+    """Digest the code of a package: a changed layer compiles anew."""
     spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
+    if spec is None:
         return "absent"
     if not spec.submodule_search_locations:
-        return _digest(Path(spec.origin))
-    root = Path(spec.submodule_search_locations[0])
+        return _digest(Path(spec.origin)) if spec.origin else "absent"
     digest = hashlib.sha256()
-    for path in _python_files(root):
-        digest.update(f"{path.relative_to(root)} {_digest(path)}\n".encode())
+    for root in map(Path, spec.submodule_search_locations):  # several, of a namespace
+        for path in _files_with_code(root):
+            digest.update(f"{path.relative_to(root)} {_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _python_files(root: Path) -> Iterator[Path]:
-    yield from sorted(root.rglob("*.py"))
+def _files_with_code(root: Path) -> Iterator[Path]:
+    yield from sorted(
+        path for ending in ("py", "so") for path in root.rglob(f"*.{ending}")
+    )
 
 
 def _digest(path: Path) -> str:
