@@ -70,7 +70,7 @@ def test_every_caller_gets_his_own_answer(twins: Pair) -> None:
     assert_answered(_threads.callers([(twins.applied, twins.eager)], draw))
 
 
-@clause("PRC-22")
+@clause("PRC-22", may_refuse=True)  # APP-22 lets apply refuse a second module
 def test_modules_that_share_a_graph_keep_their_weights(
     impl: Adapter, compiled: Any, seed: int
 ) -> None:
