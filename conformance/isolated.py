@@ -107,6 +107,8 @@ def warm_up(cache: Path | None = None) -> None:
         cache: The folder of all caches, if children will compile: what each of them
             would try of the processor, by compiling for it, is found out here.
     """
+    if cache is not None:
+        os.environ["AOTI_CACHE"] = str(cache)
     if "torch" in sys.modules:
         keep_cuda_out()
         with lenient():
