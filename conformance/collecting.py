@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -142,6 +143,21 @@ def check_device(name: str) -> None:
     count = torch.cuda.device_count() if wanted.type == "cuda" else 1
     if wanted.type not in ("cpu", "cuda") or (wanted.index or 0) >= count:
         raise pytest.UsageError(f"--aoti-device: this machine has no {name}")
+
+
+def check_folders(cache: str) -> None:
+    """Check that torch can compile where it will: it puts no quotes around a path.
+
+    A space would fail every compile, and the layer would be blamed.
+    """
+    folders = {"--aoti-cache": cache, "TMPDIR": tempfile.gettempdir()}
+    for name, folder in folders.items():
+        path = str(Path(folder).absolute())
+        if path.split() != [path]:
+            raise pytest.UsageError(
+                f"{name}: torch cannot compile in {path!r}, for the space in it; "
+                "name another folder"
+            )
 
 
 def is_whole(session: pytest.Session) -> bool:

@@ -99,3 +99,22 @@ def test_its_timeout_is_for_its_own_tests(stage: Stage) -> None:
     stage.clauses(BOTH)
 
     assert outcomes(stage.results("clauses"))["test_one"] == "pass"
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("name", ["--aoti-cache", "TMPDIR"])
+def test_a_folder_in_which_torch_cannot_compile_stops_the_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, name: str, workers: str
+) -> None:
+    stage.clauses(BOTH)
+    place = stage.write("of mine/file", "").parent
+    arguments = [f"--aoti-cache={place}"] if name == "--aoti-cache" else []
+    monkeypatch.setenv("TMPDIR", str(stage.pytester.path if arguments else place))
+
+    shown = stage.run("-n", workers, *arguments)
+
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [*shown.outlines, *shown.errlines]
+    told = [line for line in lines if line.startswith("ERROR")]
+    assert len(told) == 1
+    assert told[0].startswith(f"ERROR: {name}: torch cannot compile in '{place}'")
