@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
 
     clause: Clause
     deadline_s: float
-    may_refuse: bool
+    may_refuse: bool | Literal["setup"]
 
 
 def is_ours(node: pytest.Item | pytest.Collector) -> bool:

@@ -127,7 +127,8 @@ def judge(
         next((report for report in reports if report.when == "call"), reports[-1]),
     )
     verdict = _plain(asked.clause, decisive)
-    if asked.may_refuse and getattr(decisive, "aoti_raised", "") == "Refused":
+    allowed = asked.may_refuse in (True, decisive.when)
+    if allowed and getattr(decisive, "aoti_raised", "") == "Refused":
         verdict = Judgement("pass", verdict.phase, verdict.message)
     if deviation is not None and deviation.covers(test):
         if verdict.outcome in _DEVIATING:

@@ -134,13 +134,13 @@ def doubled(h: int, other: int) -> Call:
     return Call((blocks.normal(h, 4), blocks.normal(other, 4, seed=1)), {})
 
 
-@clause("EXP-08", may_refuse=True)  # EXP-17 lets Rich be refused for its result
+@clause("EXP-08", may_refuse="setup")  # EXP-17 lets Rich be refused for its result
 @given(rows=st.integers(1, 13), more=st.integers(-12, 12))
 def test_a_shared_range_is_one_size(rich: Pair, rows: int, more: int) -> None:
     assert_equal_or_refused(rich, rich_call(rows, more=max(more, -rows)))
 
 
-@clause("EXP-08", may_refuse=True)
+@clause("EXP-08", may_refuse="setup")
 def test_arguments_of_one_size_are_answered(rich: Pair) -> None:
     for rows in (2, 3, 7, 12):
         assert_agrees(rich, rich_call(rows))
@@ -156,13 +156,13 @@ def rich_call(rows: int = 5, **other: Any) -> Call:
     return models.rich_call(rows, **{"flag": True, "n": 3, "mode": "minus", **other})
 
 
-@clause("EXP-15", may_refuse=True)
+@clause("EXP-15", may_refuse="setup")
 def test_flags_and_scalars_hold_beside_ranges(rich: Pair) -> None:
     for rows in (2, 3, 7, 12):
         assert_agrees(rich, rich_call(rows, seed=rows))
 
 
-@clause("EXP-15", may_refuse=True)
+@clause("EXP-15", may_refuse="setup")
 def test_other_flags_and_scalars_are_noticed(rich: Pair) -> None:
     others: list[dict[str, Any]] = [
         {"flag": False},
