@@ -75,7 +75,8 @@ def test_modes_change_nothing(many: Pair) -> None:
             answers.append(many.applied(*inner.args, **inner.kwargs))
 
     for answer in answers:
-        torch.testing.assert_close(answer.clone(), wanted)
+        # As near as chapter NUM asks of any answer.
+        torch.testing.assert_close(answer.clone(), wanted, rtol=1e-5, atol=1e-5)
 
 
 @clause("RUN-30")
