@@ -251,6 +251,11 @@ def load(name: str) -> Adapter:
     return adapter
 
 
+def module_of(name: str) -> str:
+    """Name the module in which `load` looks for an adapter."""
+    return _short_names().get(name, name).partition(":")[0]
+
+
 def _short_names() -> dict[str, str]:
     # Those of the suite are known in a checkout that is not installed, too.
     folder = Path(__file__).with_name("adapters")

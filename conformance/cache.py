@@ -7,6 +7,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import shutil
 import tempfile
 from contextlib import nullcontext
@@ -73,13 +74,14 @@ class PackageCache:
         Args:
             module: What is compiled.
             call: What it is compiled for.
-            dynamic: Ranges.
+            dynamic: Ranges; for who does not declare them there are none.
             options: Inductor's.
             attention: The backend of attention; None chooses none.
             around: Makes what the export happens in. It is no part of the key: only
                 for classes of modules that are compiled in no other way.
         """
         impl = self.adapter
+        dynamic = dynamic if "dynamic" in impl.capabilities else None
         recipe = {
             "dynamic": repr(dynamic),
             "options": repr(sorted((options or {}).items())),
@@ -187,7 +189,8 @@ class PackageCache:
             **recipe,
         }
         text = json.dumps(parts, sort_keys=True)
-        name = f"{info.name}-{type(module).__name__}"
+        own = re.sub(r"[^\w.-]", "_", info.name)  # a name may be of any form
+        name = f"{own}-{type(module).__name__}"
         return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
@@ -231,21 +234,23 @@ def _code(kind: type) -> str:
 
 
 def _sources(package: str) -> str:
-    """Digest the Python files of a package: a changed layer compiles anew."""
+    """Digest the code of a package: a changed layer compiles anew."""
     spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
+    if spec is None:
         return "absent"
     if not spec.submodule_search_locations:
-        return _digest(Path(spec.origin))
-    root = Path(spec.submodule_search_locations[0])
+        return _digest(Path(spec.origin)) if spec.origin else "absent"
     digest = hashlib.sha256()
-    for path in _python_files(root):
-        digest.update(f"{path.relative_to(root)} {_digest(path)}\n".encode())
+    for root in map(Path, spec.submodule_search_locations):  # several, of a namespace
+        for path in _files_with_code(root):
+            digest.update(f"{path.relative_to(root)} {_digest(path)}\n".encode())
     return digest.hexdigest()
 
 
-def _python_files(root: Path) -> Iterator[Path]:
-    yield from sorted(root.rglob("*.py"))
+def _files_with_code(root: Path) -> Iterator[Path]:
+    yield from sorted(
+        path for ending in ("py", "so") for path in root.rglob(f"*.{ending}")
+    )
 
 
 def _digest(path: Path) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
 from conformance import deviations, spec
 from conformance.adapter import Adapter, BadAdapter, load
+from conformance.imports import lenient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from conformance.deviations import Deviation
     from conformance.spec import Clause
@@ -25,7 +28,7 @@ class Asked(NamedTuple):
 
     clause: Clause
     deadline_s: float
-    may_refuse: bool
+    may_refuse: bool | Literal["setup"]
 
 
 def is_ours(node: pytest.Item | pytest.Collector) -> bool:
@@ -33,6 +36,40 @@ def is_ours(node: pytest.Item | pytest.Collector) -> bool:
     return isinstance(
         node, (pytest.Function, pytest.Module)
     ) and node.path.is_relative_to(CLAUSES)
+
+
+def holds_ours(node: pytest.Collector) -> bool:
+    """Whether `node` is a module of the suite's clauses, or the folder of them."""
+    return is_ours(node) or node.path == CLAUSES
+
+
+# How the suite's files, functions and classes of tests are named: pytest's own way.
+_NAMES = {
+    "python_files": "test_*.py",
+    "python_functions": "test",
+    "python_classes": "Test",
+}
+
+
+@contextlib.contextmanager
+def by_our_names(config: pytest.Config) -> Iterator[None]:
+    """Collect by the suite's names of tests, whatever those of the project are."""
+    before = {option: [*config.getini(option)] for option in _NAMES}
+    try:
+        for option, name in _NAMES.items():
+            config.getini(option)[:] = [name]  # pytest reads the same list
+        yield
+    finally:
+        for option, names in before.items():
+            config.getini(option)[:] = names
+
+
+def take_over(item: pytest.Item) -> None:
+    """Take a test of ours out of what the project has set for its own."""
+    # What libraries warn of is no verdict on the layer above them.
+    item.add_marker(pytest.mark.filterwarnings("default"))
+    if item.config.pluginmanager.hasplugin("timeout"):  # of pytest-timeout
+        item.add_marker(pytest.mark.timeout(0))  # children have deadlines of their own
 
 
 def asked_by(item: pytest.Item) -> Asked:
@@ -63,7 +100,8 @@ def adapter(name: str) -> Adapter:
         pytest.UsageError: It cannot be used.
     """
     try:
-        return load(name)
+        with lenient():
+            return load(name)
     except BadAdapter as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -105,6 +143,21 @@ def check_device(name: str) -> None:
     count = torch.cuda.device_count() if wanted.type == "cuda" else 1
     if wanted.type not in ("cpu", "cuda") or (wanted.index or 0) >= count:
         raise pytest.UsageError(f"--aoti-device: this machine has no {name}")
+
+
+def check_folders(cache: str) -> None:
+    """Check that torch can compile where it will: it puts no quotes around a path.
+
+    A space would fail every compile, and the layer would be blamed.
+    """
+    folders = {"--aoti-cache": cache, "TMPDIR": tempfile.gettempdir()}
+    for name, folder in folders.items():
+        path = str(Path(folder).absolute())
+        if path.split() != [path]:
+            raise pytest.UsageError(
+                f"{name}: torch cannot compile in {path!r}, for the space in it; "
+                "name another folder"
+            )
 
 
 def is_whole(session: pytest.Session) -> bool:

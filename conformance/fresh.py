@@ -115,7 +115,12 @@ def fresh_python(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, "PYTHONPATH": paths, **(env or {})},
+            env={
+                **os.environ,
+                "PYTHONPATH": paths,
+                "PYTHONWARNINGS": "",
+                **(env or {}),
+            },
             cwd=cwd,
             start_new_session=True,
         )

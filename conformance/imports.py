@@ -1,12 +1,25 @@
-"""Imports that would start CUDA, in a process whose children are to use it."""
+"""Imports that would start CUDA, or warn, in the process whose children are to run."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import logging
 import warnings
+from typing import TYPE_CHECKING
 from unittest.mock import patch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def lenient() -> Iterator[None]:
+    """Let libraries warn as they are imported, where pytest makes errors of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
 
 
 def keep_cuda_out() -> None:

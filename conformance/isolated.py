@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
 from conformance.fresh import Completed, Died, fresh_python
-from conformance.imports import keep_cuda_out
+from conformance.imports import keep_cuda_out, lenient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,16 +107,19 @@ def warm_up(cache: Path | None = None) -> None:
         cache: The folder of all caches, if children will compile: what each of them
             would try of the processor, by compiling for it, is found out here.
     """
+    if cache is not None:
+        os.environ["AOTI_CACHE"] = str(cache)
     if "torch" in sys.modules:
         keep_cuda_out()
-        for name in _WARM:
-            importlib.import_module(name)
-        if cache is not None:
-            from conformance.cache import keep_inductor_in
+        with lenient():
+            for name in _WARM:
+                importlib.import_module(name)
+            if cache is not None:
+                from conformance.cache import keep_inductor_in
 
-            keep_inductor_in(cache)
-            isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa")
-            isa.valid_vec_isa_list()
+                keep_inductor_in(cache)
+                isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa")
+                isa.valid_vec_isa_list()
     for name in ("conformance.pipelines", "conformance.loopback"):
         if name in sys.modules:
             sys.modules[name].warm_up()

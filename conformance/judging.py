@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from conformance.adapter import Unsupported
+from conformance.adapter import Refused, Unsupported
 from conformance.spec import Blocked
 
 if TYPE_CHECKING:
@@ -73,7 +73,8 @@ def note_exception(
     error = call.excinfo.value
     kind = "Unsupported" if isinstance(error, Unsupported) else ""
     kind = "Blocked" if isinstance(error, Blocked) else kind
-    report.aoti_raised = kind or type(error).__name__  # type: ignore[attr-defined]
+    name = "Refused" if isinstance(error, Refused) else type(error).__name__
+    report.aoti_raised = kind or name  # type: ignore[attr-defined]
     plain = kind or isinstance(error, pytest.skip.Exception)
     told = str(error) if plain else f"{type(error).__name__}: {error}"
     report.aoti_message = told or type(error).__name__  # type: ignore[attr-defined]
@@ -126,7 +127,8 @@ def judge(
         next((report for report in reports if report.when == "call"), reports[-1]),
     )
     verdict = _plain(asked.clause, decisive)
-    if asked.may_refuse and getattr(decisive, "aoti_raised", "") == "Refused":
+    allowed = asked.may_refuse in (True, decisive.when)
+    if allowed and getattr(decisive, "aoti_raised", "") == "Refused":
         verdict = Judgement("pass", verdict.phase, verdict.message)
     if deviation is not None and deviation.covers(test):
         if verdict.outcome in _DEVIATING:

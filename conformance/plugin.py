@@ -21,6 +21,7 @@ from conformance import (
     judging,
     spec,
 )
+from conformance.imports import lenient
 from conformance.isolated import prepare_environment
 from conformance.suite import SUITE, Suite
 
@@ -119,11 +120,13 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """Import the clause modules under the suite's own Hypothesis profile."""
-    if not collecting.is_ours(collector):
+    """Import the clause modules under the suite's own names and Hypothesis profile."""
+    if not collecting.holds_ours(collector):
         return (yield)
     prepare_environment()
-    with hypothesis_profile.loaded(collector.config):
+    config = collector.config
+    names, profile = collecting.by_our_names(config), hypothesis_profile.loaded(config)
+    with names, profile, lenient():
         return (yield)
 
 

@@ -8,7 +8,7 @@ import re
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import pytest
 from _pytest.outcomes import Skipped
@@ -80,7 +80,7 @@ def clause(
     id: str,  # noqa: A002
     *,
     deadline_s: float = DEADLINE_S,
-    may_refuse: bool = False,
+    may_refuse: bool | Literal["setup"] = False,
 ) -> pytest.MarkDecorator:
     """Tie a test to the clause `id`.
 
@@ -90,7 +90,7 @@ def clause(
         id: Of SPEC.md.
         deadline_s: The test is killed after so many seconds.
         may_refuse: Whether a verb that raises `Refused` ends the test well: the
-            clause says so.
+            clause says so. "setup": where a fixture calls it, and not later on.
     """
     return pytest.mark.clause(id, deadline_s=deadline_s, may_refuse=may_refuse)
 

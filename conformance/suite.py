@@ -97,6 +97,7 @@ class Suite:
         self.adapter = collecting.adapter(self.config.getoption("aoti_impl"))
         self._check_checkpoint()
         collecting.check_device(self.config.getoption("aoti_device"))
+        collecting.check_folders(self.config.getoption("aoti_cache"))
         option = self.config.getoption("aoti_expected")
         name = self.adapter.info.name
         self.expected = collecting.expectations(option, name, describe())
@@ -105,8 +106,7 @@ class Suite:
                 [(item.name, clause) for item, clause in ours], self.expected
             )
         for item, _ in ours:
-            # What libraries warn of is no verdict on the layer above them.
-            item.add_marker(pytest.mark.filterwarnings("default"))
+            collecting.take_over(item)
             mark(item)
         self._selection.collect(clause.id for _, clause in ours)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from conformance.cache import PackageCache
 
 # Errors that nobody raises on purpose to a caller: they name no argument and
-# no expectation, so they are accidents and not refusals.
+# no expectation, so they are accidents and not refusals. What an implementation
+# derives from them is of its own making.
 ACCIDENTS = (
     ArithmeticError,
     AssertionError,
@@ -36,6 +38,9 @@ ACCIDENTS = (
     NotImplementedError,
     RecursionError,
 )
+
+# Whose errors are nobody's own making: those of Python, and of what layers stand on.
+_FOREIGN = sys.stdlib_module_names | {"torch", "numpy"}
 
 
 class Refusal:
@@ -76,15 +81,36 @@ def refuses() -> Iterator[Refusal]:
             raise
         refusal.error = error
         return
-    message = "expected a refusal, and the call was answered"
+    message = "expected a refusal, and nothing was raised"
     raise AssertionError(message)
 
 
+@contextmanager
+def declined(verb: str, *names: str) -> Iterator[None]:
+    """Assert that a verb in the block raises `Refused`, in words that hold `names`."""
+    __tracebackhide__ = True
+    naming = f", naming {' and '.join(names)}" if names else ""
+    words = None
+    try:
+        yield
+    except Refused as refusal:
+        words = str(refusal)
+    assert words is not None, f"{verb} was expected to refuse{naming}, and ended well"
+    missing = [name for name in names if name not in words]
+    assert not missing, f"{verb} refused without naming {missing}: {words}"
+
+
 def is_refusal(error: Exception) -> bool:
-    """Whether `error` says no on purpose, in words."""
-    return isinstance(error, Refused) or (
-        not isinstance(error, (*ACCIDENTS, Unsupported)) and bool(str(error).strip())
-    )
+    """Whether `error` says no on purpose, in words.
+
+    >>> is_refusal(KeyError("x")), is_refusal(ValueError("x: wants 3, found 4"))
+    (False, True)
+    """
+    if isinstance(error, Refused):
+        return True
+    own = type(error).__module__.partition(".")[0] not in _FOREIGN
+    accident = isinstance(error, ACCIDENTS) and not own
+    return not (accident or isinstance(error, Unsupported)) and bool(str(error).strip())
 
 
 @contextmanager

@@ -64,15 +64,21 @@ def other_machine() -> str:
 def is_other_machine() -> None:
     """Pretend to be a machine with another kind of processor."""
     name = other_machine()
-    there = os.uname()
-    os.uname = lambda: os.uname_result((*there[:4], name))
+    _have_uname_say(*os.uname()[:4], name)
     _answer(platform, "machine", name)
 
 
 def is_other_system() -> None:
     """Pretend to run another operating system."""
     sys.platform = "plan9"
+    _have_uname_say("Plan9", *os.uname()[1:])
     _answer(platform, "system", "Plan9")
+
+
+def _have_uname_say(*facts: str) -> None:
+    os.uname = lambda: os.uname_result(facts)
+    keeps: Any = platform
+    keeps._uname_cache, keeps._platform_cache = None, {}  # what it has said before
 
 
 def vector_instructions() -> list[str]:

@@ -68,9 +68,11 @@ def published(impl: Hubs, cache: PackageCache, **said: Any) -> str:
     return impl.publish(compiled_stack(cache), REPOSITORY, **said)
 
 
-def published_blocks(impl: Hubs, cache: PackageCache, seed: int) -> str:
-    """Push the compiled blocks of a Twofold, and give the commit."""
-    return impl.publish(compiled_twofold(cache, seed), REPOSITORY)
+def published_blocks(impl: Hubs, cache: PackageCache, seed: int) -> list[str]:
+    """Push the compiled blocks of a Twofold, if there are such; give the commit."""
+    if "regional" not in impl.capabilities:
+        return []
+    return [impl.publish(compiled_twofold(cache, seed), REPOSITORY)]
 
 
 def fetched(impl: Hubs, seed: int, **said: Any) -> nn.Module:

@@ -132,11 +132,11 @@ def assert_right(found: Iterable[Tried], seed: int) -> None:
 
 
 def assert_refused(found: Iterable[Tried], *words: str) -> None:
-    """Assert that every package was refused, in words that hold `words`."""
+    """Assert that every package was refused, in words that hold these, in any case."""
     __tracebackhide__ = True
     for number, each in enumerate(found):
-        assert each.words is not None, f"package {number} was answered"
-        lacking = [word for word in words if word not in each.words]
+        assert each.words is not None, f"package {number} was answered, not refused"
+        lacking = [word for word in words if word.lower() not in each.words.lower()]
         assert not lacking, f"{lacking} is not in: {each.words}"
 
 

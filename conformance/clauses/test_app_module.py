@@ -10,7 +10,6 @@ import pytest
 from accelerate.hooks import add_hook_to_module, remove_hook_from_module
 
 from conformance import pipelines
-from conformance.adapter import Refused
 from conformance.clauses._applied import (
     Counting,
     attributes,
@@ -27,6 +26,7 @@ from conformance.workbench import (
     assert_agrees_or_refuses,
     assert_equal_or_refused,
     attempt,
+    declined,
     pair,
 )
 
@@ -70,10 +70,11 @@ def test_apply_refuses_a_misfit_and_leaves_it_as_found(
     before = identities(module), attributes(module)
     answer = str(attempt(lambda: module(*call.args)))
 
-    with pytest.raises(Refused):
+    with declined("apply"):
         impl.apply(compiled, module)
 
-    assert (identities(module), attributes(module)) == before
+    assert identities(module) == before[0], "tensors are others after the refusal"
+    assert attributes(module) == before[1], "attributes are others after the refusal"
     assert str(attempt(lambda: module(*call.args))) == answer
 
 
@@ -84,7 +85,7 @@ def test_a_refused_model_leaves_the_one_that_was_applied(
     other = cache.compiled(blocks.seeded(applying.Noisy), applying.kinds_call())
     before = identities(kinds.applied), attributes(kinds.applied)
 
-    with pytest.raises(Refused):
+    with declined("apply"):
         impl.apply(other, kinds.applied)
 
     assert (identities(kinds.applied), attributes(kinds.applied)) == before
@@ -104,8 +105,9 @@ def test_the_module_looks_as_before(
     for name in ("config", "dtype", "device", "training", "own", "_repeated_blocks"):
         assert getattr(applied, name) == getattr(module, name)
     assert isinstance(applied, blocks.Stack)
-    assert [type(child) for child in applied.modules()] == [
-        type(child) for child in module.modules()
+    # The module itself may be of a class that is derived from its own.
+    assert [type(child) for child in [*applied.modules()][1:]] == [
+        type(child) for child in [*module.modules()][1:]
     ]
 
 

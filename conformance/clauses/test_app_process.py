@@ -14,13 +14,18 @@ import torch
 from accelerate.hooks import add_hook_to_module
 from torch import nn
 
-from conformance.adapter import Refused
 from conformance.clauses import _loads
 from conformance.clauses._applied import Counting, unless_refused
 from conformance.fresh import fresh_python
 from conformance.models import applying, blocks, tables
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_equal_or_refused, attempt, pair
+from conformance.workbench import (
+    Pair,
+    assert_equal_or_refused,
+    attempt,
+    declined,
+    pair,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +66,11 @@ def test_restore_gives_the_eager_module_back(
 
     assert blocks.entered == ["Block"] * 3
     assert torch.equal(restored, module(**blocks.call(5).kwargs)[0])
-    assert "forward" not in vars(applied)
 
 
 @clause("APP-14")
 def test_restore_refuses_where_nothing_was_applied(impl: Restores) -> None:
-    with pytest.raises(Refused):
+    with declined("restore"):
         impl.restore(blocks.seeded(blocks.Stack))
 
 
@@ -74,7 +78,7 @@ def test_restore_refuses_where_nothing_was_applied(impl: Restores) -> None:
 def test_a_second_restore_is_refused(impl: Restores, kinds: Pair) -> None:
     impl.restore(kinds.applied)
 
-    with pytest.raises(Refused):
+    with declined("restore"):
         impl.restore(kinds.applied)
 
     x = applying.kinds_call(1).args[0]

@@ -69,8 +69,8 @@ def test_what_the_pipeline_writes_later_leaves_the_record_alone(impl: Adapter) -
         module(latents, extra=nested)
     latents.zero_()
 
-    assert torch.equal(record.args[0], first_latents())
-    assert torch.equal(record.kwargs["extra"]["deep"][0], first_latents())
+    for held in (record.args[0], record.kwargs["extra"]["deep"][0]):
+        assert torch.equal(held, first_latents()), "the record was written to"
 
 
 @clause("CAP-03")
@@ -81,7 +81,7 @@ def test_a_pipeline_that_goes_on_leaves_the_record_alone(impl: Adapter) -> None:
         pipeline()
     pipeline()
 
-    assert torch.equal(record.args[0], first_latents())
+    assert torch.equal(record.args[0], first_latents()), "the record was written to"
 
 
 @clause("CAP-04")
@@ -212,7 +212,7 @@ def test_recorded_calls_are_copies(impl: CapturesCalls) -> None:
         pipeline()
 
     assert len(records) == 3
-    assert torch.equal(records[0].args[0], first_latents())
+    assert torch.equal(records[0].args[0], first_latents()), "it was written to"
     assert not torch.equal(records[1].args[0], records[0].args[0])
     assert "forward" not in vars(pipeline.model)
 

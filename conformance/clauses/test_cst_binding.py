@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from conformance.adapter import Refused
 from conformance.clauses import _cst_fixtures
 from conformance.clauses._constants import (
     applied_to,
@@ -25,6 +24,7 @@ from conformance.workbench import (
     assert_agrees_or_refuses,
     assert_equal_or_refused,
     built,
+    declined,
 )
 
 if TYPE_CHECKING:
@@ -58,10 +58,8 @@ def test_a_missing_constant_is_named(
     module = make()
     constants.drop(module, name)
 
-    with pytest.raises(Refused) as refusal:
+    with declined("apply", name):
         impl.apply(compiled, module)
-
-    assert name in str(refusal.value)
 
 
 @clause("CST-05")
@@ -72,10 +70,8 @@ def test_a_constant_of_another_dtype_is_named(
     module = make()
     constants.recast(module, name)
 
-    with pytest.raises(Refused) as refusal:
+    with declined("apply", name):
         impl.apply(compiled, module)
-
-    assert name in str(refusal.value)
 
 
 SHAPES = [
@@ -97,10 +93,8 @@ def test_a_constant_of_another_shape_is_named(
     module = make()
     reshape(module, name)
 
-    with pytest.raises(Refused) as refusal:
+    with declined("apply", name):
         impl.apply(compiled, module)
-
-    assert name in str(refusal.value)
 
 
 def _gaps(old: torch.Tensor) -> torch.Tensor:
@@ -150,10 +144,8 @@ def test_a_constant_elsewhere_is_named(
     module = make()
     constants.move_away(module, name)
 
-    with pytest.raises(Refused) as refusal:
+    with declined("apply", name):
         impl.apply(compiled, module)
-
-    assert name in str(refusal.value)
 
 
 @clause("CST-09")
@@ -173,10 +165,8 @@ def test_every_mismatch_is_told_at_once(
     constants.recast(module, recast)
     constants.unfold(module, reshaped)
 
-    with pytest.raises(Refused) as refusal:
+    with declined("apply", missing, recast, reshaped):
         impl.apply(compiled, module)
-
-    assert [n for n in (missing, recast, reshaped) if n not in str(refusal.value)] == []
 
 
 def _quantised(module: nn.Module) -> None:

@@ -149,12 +149,13 @@ def test_a_written_buffer_that_is_another_one_too_is_right_or_refused(
     share: Callable[[nn.Module], None],
     early: bool,  # noqa: FBT001
 ) -> None:
-    compiled = cache.compiled(_made(state.Sharing), _x())
     changes = [share][:early]
 
-    for twins in unless_made(
-        lambda: applied_to(impl, compiled, lambda: _made(state.Sharing), *changes)
-    ):
+    def make() -> Pair:
+        compiled = cache.compiled(_made(state.Sharing), _x())
+        return applied_to(impl, compiled, lambda: _made(state.Sharing), *changes)
+
+    for twins in unless_made(make):
         for module in twins:
             share(module)
         assert_same_states(twins, [_x(1), _x(2), _x(4)])

@@ -9,6 +9,7 @@ import pytest
 
 from conformance import gauges
 from conformance.clauses import _hubs
+from conformance.clauses._applied import unless_refused
 from conformance.clauses._hubs import (
     REPOSITORY,
     TRUST,
@@ -96,14 +97,12 @@ def test_no_revision_and_half_a_hash_pin_nothing(
 def test_what_was_fetched_says_where_it_is_from(
     impl: Hubs, cache: PackageCache, hub: Hub, revision: str, seed: int
 ) -> None:
-    graph = impl.fetch(REPOSITORY, revision=revision, trust=TRUST)
-    blocks = _hubs.published_blocks(impl, cache, seed)
-    regions = impl.fetch(REPOSITORY, revision=blocks, trust=TRUST)
-
-    for compiled, wanted in ((graph, revision), (regions, blocks)):
-        again = pickle.loads(pickle.dumps(compiled))  # noqa: S301  # our own
+    for wanted in (revision, *_hubs.published_blocks(impl, cache, seed)):
+        compiled = impl.fetch(REPOSITORY, revision=wanted, trust=TRUST)
         assert impl.origin(compiled) == (REPOSITORY, wanted)
-        assert impl.origin(again) == (REPOSITORY, wanted)
+        for text in unless_refused(lambda: pickle.dumps(compiled)):  # noqa: B023
+            again = pickle.loads(text)  # noqa: S301  # our own
+            assert impl.origin(again) == (REPOSITORY, wanted)
 
 
 @clause("HUB-10")
@@ -221,12 +220,12 @@ def test_other_bytes_than_were_pushed_are_refused(
 def test_other_bytes_of_blocks_than_were_pushed_are_refused(
     impl: Hubs, cache: PackageCache, hub: Hub, seed: int
 ) -> None:
-    revision = _hubs.published_blocks(impl, cache, seed)
-    _hubs.alter_the_largest(hub, _turned)
-    before = gauges.libraries()
+    for revision in _hubs.published_blocks(impl, cache, seed):
+        _hubs.alter_the_largest(hub, _turned)
+        before = gauges.libraries()
 
-    with refuses():
-        _hubs.assert_blocks_right(impl, revision, seed)
+        with refuses():
+            _hubs.assert_blocks_right(impl, revision, seed)
 
-    found = {path for path, _ in gauges.libraries() - before if "wrapper" in path}
-    assert found == set()
+        found = {path for path, _ in gauges.libraries() - before if "wrapper" in path}
+        assert found == set()

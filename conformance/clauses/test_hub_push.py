@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from conformance.models import blocks, export, regions
 from conformance.spec import clause
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from torch import nn
@@ -39,20 +37,20 @@ def test_a_pushed_module_comes_back(
 def test_pushed_blocks_come_back(
     impl: Hubs, cache: PackageCache, hub: Hub, seed: int
 ) -> None:
-    revision = _hubs.published_blocks(impl, cache, seed)
-
-    _hubs.assert_blocks_right(impl, revision, seed)
+    for revision in _hubs.published_blocks(impl, cache, seed):
+        _hubs.assert_blocks_right(impl, revision, seed)
 
 
 @clause("HUB-01")
 def test_a_module_that_was_pushed_over_blocks_comes_back(
     impl: Hubs, cache: PackageCache, hub: Hub, seed: int
 ) -> None:
-    first = _hubs.published_blocks(impl, cache, seed)
+    earlier = _hubs.published_blocks(impl, cache, seed)
     revision = published(impl, cache)
 
     assert_right(fetched(impl, seed, revision=revision), seed)
-    _hubs.assert_blocks_right(impl, first, seed)
+    for first in earlier:
+        _hubs.assert_blocks_right(impl, first, seed)
 
 
 @clause("HUB-02")
@@ -103,33 +101,33 @@ def test_a_card_says_which_diffusers_a_module_is_of(
     impl.publish(compiled, REPOSITORY)
 
     card = hub[REPOSITORY].head()["README.md"].decode()
-    assert f"diffusers {version('diffusers')}" in card.replace("=", " ")
+    wanted = ["diffusers", version("diffusers")]
+    assert [text for text in wanted if text not in card] == []
 
 
 @clause("HUB-05")
-@pytest.mark.parametrize(
-    ("push", "make"),
-    [
-        (published, blocks.Stack),
-        (partial(_hubs.published_blocks, seed=0), regions.Twofold),
-    ],
-    ids=["module", "blocks"],
-)
 def test_weights_stay_at_home(
-    impl: Hubs,
-    cache: PackageCache,
-    hub: Hub,
-    tmp_path: Path,
-    push: Callable[[Hubs, PackageCache], str],
-    make: Callable[[], nn.Module],
+    impl: Hubs, cache: PackageCache, hub: Hub, tmp_path: Path
 ) -> None:
-    push(impl, cache)
+    published(impl, cache)
 
+    _assert_no_weights(hub, tmp_path, blocks.seeded(blocks.Stack))
+
+
+@clause("HUB-05")
+def test_weights_of_blocks_stay_at_home(
+    impl: Hubs, cache: PackageCache, hub: Hub, tmp_path: Path, seed: int
+) -> None:
+    for _ in _hubs.published_blocks(impl, cache, seed):
+        _assert_no_weights(hub, tmp_path, blocks.seeded(regions.Twofold, seed))
+
+
+def _assert_no_weights(hub: Hub, tmp_path: Path, module: nn.Module) -> None:
     files = hub[REPOSITORY].head()
     for number, data in enumerate(files.values()):
         (tmp_path / "files" / str(number)).mkdir(parents=True)
         (tmp_path / "files" / str(number) / "file").write_bytes(data)
-    found = _compiles.weights_in(tmp_path / "files", blocks.seeded(make))
+    found = _compiles.weights_in(tmp_path / "files", module)
     assert len(files) > 1
     assert found == []
 

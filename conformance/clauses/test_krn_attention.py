@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +64,10 @@ def test_a_backend_that_there_is_not_is_refused_with_those_that_there_are(
         impl.export_attending(attention.seeded(Attending), attention.call(), name)
 
     words = str(refusal)
-    wanted = ["attention", repr(name), "math", "flash", "efficient", "cudnn"]
+    wanted = [name, "math", "flash", "efficient", "cudnn"]
     assert [word for word in wanted if word not in words] == []
+    # A layer has a name of its own for the argument.
+    assert re.search("attention|attn|backend|sdpa", words), words
 
 
 @clause("KRN-18")
@@ -76,8 +79,8 @@ def test_a_backend_that_the_device_lacks_is_refused(
     with refuses() as refusal:
         impl.export_attending(attention.seeded(Attending), attention.call(), backend)
 
-    assert backend in str(refusal)
-    assert "cpu" in str(refusal)
+    words = str(refusal).lower()
+    assert [word for word in (backend, "cpu") if word not in words] == []
 
 
 @clause("KRN-19")
@@ -87,7 +90,7 @@ def test_sizes_that_a_backend_cannot_take_are_refused(impl: ChoosesAttention) ->
     with refuses() as refusal:
         impl.export_attending(module, call, "flash")
 
-    assert "flash" in str(refusal)
+    assert "flash" in str(refusal).lower()
 
 
 @clause("KRN-20")
@@ -97,7 +100,7 @@ def test_a_backend_for_what_does_not_attend_is_refused(impl: ChoosesAttention) -
     with refuses() as refusal:
         impl.export_attending(module, call, "flash")
 
-    assert "flash" in str(refusal)
+    assert "flash" in str(refusal).lower()
 
 
 @clause("KRN-21")
@@ -120,9 +123,7 @@ def test_what_a_module_selects_is_kept_or_refused(
 ) -> None:
     module = attention.seeded(attention.Selecting, seed)
 
-    assert _called(impl, lambda: cache.compiled(module, attention.call()), module) == (
-        fused("math")
-    )
+    _assert_none_fused(impl, lambda: cache.compiled(module, attention.call()), module)
 
 
 @clause("KRN-22")
@@ -135,22 +136,22 @@ def test_what_is_selected_around_an_export_is_kept_or_refused(
     def make() -> Any:
         return cache.compiled(module, attention.call(), around=around)
 
-    assert _called(impl, make, module) == fused("math")
+    _assert_none_fused(impl, make, module)
 
 
-def _called(impl: Adapter, make: Callable[[], Any], module: nn.Module) -> set[str]:
-    """Name the fused backends that a module's graph calls; none if it is refused."""
+def _assert_none_fused(
+    impl: Adapter, make: Callable[[], Any], module: nn.Module
+) -> None:
+    """Assert that a module's graph calls no fused backend, or that it is refused."""
+    __tracebackhide__ = True
 
-    def answer() -> list[Pair]:
-        pairs = [
-            Pair(module, applied_copy(impl, made, module))
-            for made in unless_refused(make)
-        ]
-        for pair in pairs:
-            assert_agrees(pair, attention.call(seed=3))
-        return pairs
+    def answer() -> Pair:
+        pair = Pair(module, applied_copy(impl, make(), module))
+        assert_agrees(pair, attention.call(seed=3))
+        return pair
 
-    return newly_called(answer)
+    found = newly_called(lambda: unless_refused(answer))
+    assert found == set(), f"math was selected, compiled code calls {sorted(found)}"
 
 
 @clause("KRN-23")

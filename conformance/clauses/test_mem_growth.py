@@ -39,11 +39,15 @@ def test_loading_again_leaks_nothing(
         twin(*memory.tied_call().args)
 
     load(0)
-    before = gauges.libraries(), len(gauges.descriptors())
+    before = len(gauges.libraries()), len(gauges.descriptors())
     gauges.assert_leaks_less(64 * KIB, load, steps=40)
     gc.collect()
 
-    assert (gauges.libraries(), len(gauges.descriptors())) == before
+    libraries, descriptors = len(gauges.libraries()), len(gauges.descriptors())
+    assert libraries <= before[0], (
+        f"{libraries} libraries are mapped, at first {before[0]}"
+    )
+    assert descriptors <= before[1], f"{descriptors} are open, at first {before[1]}"
 
 
 @clause("MEM-09")

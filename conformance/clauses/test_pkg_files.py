@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from conformance import archives, isolated, pipelines
+from conformance.adapter import module_of
 from conformance.clauses import _compiles, _unpacking
 from conformance.clauses._packages import archive, assert_right, tried
 from conformance.fresh import fresh_python
@@ -190,8 +191,8 @@ def test_a_package_runs_with_nothing_but_torch(
     impl: Any, package: Path, tmp_path: Path, adapter_name: str, seed: int
 ) -> None:
     task = "conformance.clauses._fence:alone"
-    module = getattr(impl, "__name__", type(impl).__module__)
-    own = [module.partition(".")[0], *impl.info.packages]
+    modules = [module_of(adapter_name), getattr(impl, "__module__", "conformance")]
+    own = [*(name.partition(".")[0] for name in modules), *impl.info.packages]
     empty = tmp_path / "empty"
     empty.mkdir()
     bare = {

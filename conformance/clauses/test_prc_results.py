@@ -138,7 +138,7 @@ def test_what_does_not_pickle_is_refused(
     with refuses() as refusal:
         job(*given)
 
-    assert what in str(refusal)
+    assert what in str(refusal).lower()
     assert "pickle" in str(refusal)
     assert impl.worker(len)([1]) == 1
 
@@ -148,5 +148,5 @@ def test_an_item_that_does_not_pickle_is_refused(impl: Workers) -> None:
     with refuses() as refusal:
         list(impl.worker(_lambda_item, duration_s=20)())
 
-    assert "item" in str(refusal)
+    assert "item" in str(refusal).lower()
     assert "pickle" in str(refusal)

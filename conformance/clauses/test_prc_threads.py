@@ -17,11 +17,13 @@ from torch import nn
 
 from conformance import gauges
 from conformance.clauses import _memory, _threads
+from conformance.clauses._applied import unless_refused
 from conformance.clauses._threads import (
     Caller,
     assert_among,
     assert_answered,
     assert_near,
+    assert_one_of,
 )
 from conformance.models import blocks, memory
 from conformance.spec import clause
@@ -68,7 +70,7 @@ def test_every_caller_gets_his_own_answer(twins: Pair) -> None:
     assert_answered(_threads.callers([(twins.applied, twins.eager)], draw))
 
 
-@clause("PRC-22")
+@clause("PRC-22", may_refuse=True)  # APP-22 lets apply refuse a second module
 def test_modules_that_share_a_graph_keep_their_weights(
     impl: Adapter, compiled: Any, seed: int
 ) -> None:
@@ -199,8 +201,9 @@ def test_a_refusal_disturbs_nobody(twins: Pair) -> None:
     found = _threads.values([*good, *[bad.attempts] * 4])
 
     assert_near(found[:4], wanted)
-    errors = [each.error for attempts in found[4:] for each in attempts]
-    assert [e for e in errors if e is None or not is_refusal(e)] == []
+    for attempts in found[4:]:
+        for each, right in zip(attempts, bad.wanted(), strict=True):
+            assert_one_of(each, [right])
 
 
 @clause("PRC-30")
@@ -238,19 +241,23 @@ def test_a_fork_amid_first_calls_does_not_hang(
 
     def load(module: nn.Module) -> None:
         while not over.is_set():
-            impl.apply(compiled, module)
+            unless_refused(lambda: impl.apply(compiled, module))
             attempt(lambda: module(**blocks.call().kwargs))
 
     def call() -> list[Any]:
         caller = Caller([(twins.applied, twins.eager)], [draw(1)])
+        with torch.no_grad():
+            answers = caller()
         weight = twins.applied.get_parameter(f"{NAME}.weight")
         Exchange(twins.applied, f"{NAME}.weight", iter([nn.Parameter(weight)]))()
         twins.applied.requires_grad_(requires_grad=False)
         modules[0].requires_grad_(requires_grad=False)
-        impl.apply(compiled, modules[0])
+        unless_refused(lambda: impl.apply(compiled, modules[0]))
         own = Caller([(modules[0], twins.eager)], [draw(1)])
         with torch.no_grad():
-            return [t.tolist() for t in (*caller(), *own())]
+            for each in (caller, own):
+                answers += [t for found in unless_refused(each) for t in found]
+        return [t.tolist() for t in answers]
 
     def fork() -> list[Any]:
         try:
@@ -262,7 +269,7 @@ def test_a_fork_amid_first_calls_does_not_hang(
     found = _threads.values([*[partial(load, m) for m in modules], fork])[-1]
 
     for answer in found:
-        assert_near(torch.tensor(answer), torch.stack([wanted] * 2))
+        assert_near(torch.tensor(answer), torch.stack([wanted] * len(answer)))
 
 
 @clause("PRC-32")
@@ -276,11 +283,11 @@ def test_threads_that_end_leave_nothing(
     jobs = [partial(module, *memory.tied_call(seed=n).args) for n in range(30)]
     for job in jobs[:5]:  # they leave their stacks to the later ones
         _threads.values([job])
-    before = gauges.resident_bytes()
+    before, running = gauges.resident_bytes(), threading.active_count()
 
     for job in jobs[5:]:
         _threads.values([job])
 
     assert gauges.resident_bytes() - before < memory.TIED_BYTES / 2
     assert len(gauges.libraries() - mapped) <= 1
-    assert threading.active_count() == 1
+    assert threading.active_count() <= running

@@ -105,8 +105,7 @@ def test_equal_blocks_share_a_graph(
     with torch.no_grad(), ran_compiled_blocks(module):
         module(**regions.call().kwargs)
 
-    loaded = {path for path, _ in gauges.libraries() - before if "wrapper" in path}
-    assert 1 <= len(loaded) <= 2
+    assert 1 <= len(gauges.libraries() - before) <= 2
 
 
 @clause("REG-05")

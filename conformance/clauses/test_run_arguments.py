@@ -115,7 +115,7 @@ def test_other_values_are_noticed(many: Pair, other: dict[str, Any]) -> None:
     assert_equal_or_refused(many, calls.many_call(**other))
 
 
-@clause("RUN-05")
+@clause("RUN-05", may_refuse="setup")  # for the module has a named tuple, and enums
 @pytest.mark.parametrize(
     "other", [{"limit": 0.1}, {"count": -3}, {"strict": False}], ids=str
 )
@@ -144,7 +144,7 @@ def test_values_nearby_and_inside_are_noticed(
     assert_equal_or_refused(exact, told.told_call(**other))
 
 
-@clause("RUN-06")
+@clause("RUN-06", may_refuse="setup")
 @pytest.mark.parametrize("other", [{"count": 3.0}, {"strict": 1}], ids=str)
 def test_values_of_another_type_are_noticed(numbers: Pair, other: Any) -> None:
     _calls.made(numbers, calls.numbers_call())
@@ -153,10 +153,14 @@ def test_values_of_another_type_are_noticed(numbers: Pair, other: Any) -> None:
 
 
 @clause("RUN-07")
-def test_equal_values_are_accepted(many: Pair, numbers: Pair) -> None:
+def test_equal_values_are_accepted(many: Pair) -> None:
     mode = str(b"plus", "ascii")  # another object than the literal
 
     assert_agrees(many, calls.many_call(mode=mode, factor=float("1.5")))
+
+
+@clause("RUN-07", may_refuse="setup")
+def test_another_nan_is_accepted(numbers: Pair) -> None:
     assert_agrees(numbers, calls.numbers_call(limit=-float("nan")))
 
 
@@ -279,7 +283,7 @@ def test_exchanged_arguments_give_eagers_answer(many: Pair) -> None:
     assert_agrees(many, calls.many_call(extra=extra))
 
 
-@clause("RUN-13")
+@clause("RUN-13", may_refuse=True)
 def test_exchanged_fields_give_eagers_answer(
     impl: Adapter, cache: PackageCache, seed: int
 ) -> None:

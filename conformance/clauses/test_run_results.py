@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from conformance import device
+from conformance import device, fuzz
 from conformance.adapter import Call
 from conformance.clauses import _calls
 from conformance.fresh import fresh_python
@@ -75,7 +75,8 @@ def test_modes_change_nothing(many: Pair) -> None:
             answers.append(many.applied(*inner.args, **inner.kwargs))
 
     for answer in answers:
-        torch.testing.assert_close(answer.clone(), wanted)
+        # As near as chapter NUM asks of any answer.
+        torch.testing.assert_close(answer.clone(), wanted, rtol=1e-5, atol=1e-5)
 
 
 @clause("RUN-30")
@@ -195,7 +196,8 @@ def test_a_refusal_names_all_that_is_wrong(many: Pair, one: str, other: str) -> 
 @clause("RUN-36")
 def test_a_good_call_after_refusals_is_right(many: Pair) -> None:
     for number, kind in enumerate(KINDS):
-        _calls.assert_noticed_kind(many, calls.many_call(), kind, number)
+        # What becomes of a bad call that is not refused is RUN-39's to ask.
+        fuzz.judge(many, calls.many_call(), kind, number)
         if number % 4 == 0:
             assert_agrees(many, calls.many_call(seed=number))
 

@@ -202,11 +202,12 @@ def test_a_graph_that_never_answers_is_told(
     words: list[str],
 ) -> None:
     models = make(cache, seed)
+    ends = words if "dynamic" in impl.capabilities else words[:1]  # of no range
 
     with refuses() as refusal:
         impl.apply(impl.combine(models), _variants.mixed(seed))
 
-    assert [word for word in words if not re.search(word, str(refusal))] == []
+    assert [word for word in ends if not re.search(word, str(refusal))] == []
 
 
 @clause("VAR-14")

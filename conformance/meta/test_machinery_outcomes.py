@@ -226,6 +226,19 @@ def test_a_refusal_is_a_pass_where_the_clause_lets_it(stage: Stage) -> None:
         def test_in_call():
             raise Refused("nor this one")
 
+        class NotYet(Refused): ...
+
+        @clause("CAP-01", may_refuse=True)
+        def test_of_an_adapters_own():
+            raise NotYet("later")
+
+        @clause("CAP-01", may_refuse="setup")
+        def test_in_setup_alone(refusing): ...
+
+        @clause("CAP-01", may_refuse="setup")
+        def test_in_call_and_not_in_setup():
+            raise Refused("too late")
+
         @clause("CAP-01", may_refuse=True)
         def test_of_another_kind():
             raise ValueError("an accident")
@@ -243,6 +256,9 @@ def test_a_refusal_is_a_pass_where_the_clause_lets_it(stage: Stage) -> None:
     assert outcomes(run) == {
         "test_in_setup": "pass",
         "test_in_call": "pass",
+        "test_of_an_adapters_own": "pass",
+        "test_in_setup_alone": "pass",
+        "test_in_call_and_not_in_setup": "fail",
         "test_of_another_kind": "fail",
         "test_that_wants_an_answer": "fail",
         "test_beside": "unsupported",
