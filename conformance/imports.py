@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def lenient() -> Iterator[None]:
     """Let libraries warn as they are imported, where pytest makes errors of it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("default")
+        warnings.simplefilter("ignore")
         yield
 
 
