@@ -206,12 +206,14 @@ def test_a_relative_folder_will_do(
     impl: Packages, package: Path, temporary: Path, seed: int
 ) -> None:
     def load() -> list[Any]:
-        compiled = impl.load(package)
-        first, second = (blocks.seeded(blocks.Stack, seed) for _ in range(2))
-        impl.apply(compiled, first)
-        found = [called(first)]
-        os.chdir("/")
-        return [*found, called(first), *answers(impl, compiled, second)]
+        models = [impl.load(package) for _ in range(2)]  # one may serve one module
+        modules = [blocks.seeded(blocks.Stack, seed) for _ in models]
+        found = []
+        for compiled, module in zip(models, modules, strict=True):
+            impl.apply(compiled, module)
+            found.append(called(module))
+            os.chdir("/")
+        return [*found, called(modules[0])]
 
     found = in_child(load, temporary.name, temporary.parent)
 
