@@ -62,13 +62,21 @@ class Reading:
         if not _can_follow(value):
             return None
         followed = self._followed[id(value)] = _Followed(value)
-        if not kind.__flags__ & _HEAP_TYPE:  # OrderedDict, SimpleNamespace
+        if not self._is_watched(kind):  # what it has counts then, read or not
             items = some(value) if isinstance(value, dict) else {}
             followed.read[ITEMS].update(items)
-            followed.read[ATTRIBUTES].update(some(vars(value)))
-        elif not any(kind is watched for watched, _, _ in self._before):
-            self._watch(kind)
+            followed.read[ATTRIBUTES].update(some(getattr(value, "__dict__", {})))
         return followed
+
+    def _is_watched(self, kind: type) -> bool:
+        """Watch a class; not OrderedDict or SimpleNamespace, nor who forbids it."""
+        if any(kind is watched for watched, _, _ in self._before):
+            return True
+        try:
+            self._watch(kind)
+        except (AttributeError, TypeError):
+            return False
+        return True
 
     def _watch(self, kind: Any) -> None:
         attribute = kind.__getattribute__
@@ -92,8 +100,9 @@ class Reading:
 
             watching |= {"__getitem__": read_item, "get": read_get}
         for name, function in watching.items():
-            self._before.append((kind, name, vars(kind).get(name, GONE)))
+            own = vars(kind).get(name, GONE)
             setattr(kind, name, function)
+            self._before.append((kind, name, own))
 
     def _note(self, owner: Any, side: str, key: Any, value: Any) -> Any:
         followed = self._followed.get(id(owner))
