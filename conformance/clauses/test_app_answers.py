@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -101,7 +102,10 @@ def test_compiled_code_answers_where_it_was_taken_off_before(
     applied = applied_copy(impl, compiled, module)
 
     for n in range(2):
-        attempt(partial(_memory.restored, impl, applied))
+        if "restore" in impl.capabilities:
+            attempt(partial(_memory.restored, impl, applied))
+        else:  # whoever cannot take it off answers for a second apply in APP-24
+            applied = copy.deepcopy(module)
         for _ in unless_refused(lambda: impl.apply(compiled, applied)):
             assert_agrees(Pair(module, applied), applying.kinds_call(n))
 
