@@ -106,7 +106,7 @@ def test_compiled_code_answers_where_it_was_taken_off_before(
             attempt(partial(_memory.restored, impl, applied))
         else:  # whoever cannot take it off answers for a second apply in APP-24
             applied = copy.deepcopy(module)
-        for _ in unless_refused(lambda: impl.apply(compiled, applied)):
+        for _ in unless_refused(partial(impl.apply, compiled, applied)):
             assert_agrees(Pair(module, applied), applying.kinds_call(n))
 
 
