@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from torch.export import Dim
-from torch.utils import _pytree as pytree
-
 import thin_layer
-from conformance.adapter import Dynamic, Info, Range, Refused, Unsupported
+from conformance.adapter import Dynamic, Info, Refused, Unsupported
+from conformance.ranges import dims
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +30,7 @@ def capture(_module: nn.Module, _method: str = "forward") -> NoReturn:
 
 
 def export(module: nn.Module, call: Any, *, dynamic: Dynamic | None = None) -> Any:
-    sizes = pytree.tree_map(_dim, dynamic or {}, is_leaf=_is_range)
+    sizes = dims(dynamic) or {}
     try:
         return thin_layer.export(module, call.args, call.kwargs, sizes=sizes)
     except Exception as error:
@@ -45,13 +42,3 @@ def compile(exported: Any, *, options: dict[str, Any] | None = None) -> Any:
         return thin_layer.compile(exported, options)
     except Exception as error:
         raise Refused(str(error)) from error
-
-
-def _is_range(found: Any) -> bool:
-    return isinstance(found, Range)
-
-
-@cache  # one Dim for each name: equal names are equal sizes
-def _dim(found: Range) -> Any:
-    root = Dim(found.name, min=found.min, max=found.max)
-    return found.times * root if found.times > 1 else root
