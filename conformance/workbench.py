@@ -37,6 +37,7 @@ ACCIDENTS = (
     NameError,
     NotImplementedError,
     RecursionError,
+    UnicodeError,
 )
 
 # Whose errors are nobody's own making: those of Python, and of what layers stand on.

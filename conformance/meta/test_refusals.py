@@ -26,6 +26,7 @@ def test_what_is_said_on_purpose_is_a_refusal(error: Exception) -> None:
     [
         AttributeError("'NoneType' object has no attribute 'shape'"),
         KeyError("bias"),
+        UnicodeDecodeError("utf-8", b"\xa2", 0, 1, "invalid start byte"),
         WeightGone(""),
         ValueError(" "),
         Unsupported("none"),
