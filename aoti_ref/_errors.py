@@ -3,23 +3,15 @@
     AotiError
     ├── NeverCalled             capture: the block did not call the module
     ├── HookedModule            capture, apply, a call: what compiled code skips
-    ├── UnknownArgument         export: a range for an argument that is not there
-    ├── BadRange                export: a range that the example call contradicts
     ├── TrainingMode            export, call: the module is in training mode
     ├── AutocastActive          export, call: autocast would change the graph
-    ├── NotExportable           export: torch.export says no
-    ├── NarrowedRange           export: the graph admits less than was asked for
-    ├── UnknownOption           compile: Inductor has no such option
-    ├── ConflictingOption       compile: an option that would undo a promise
-    ├── NotCompilable           compile: what the graph holds, or Inductor, says no
-    ├── NoBlocks                capture_regions, load: no block of a module matches
-    ├── FailedBlocks            compile_regions, apply: blocks that no graph is for
     ├── BrokenPackage           load: the file is not what `save` wrote
     ├── UnusableFolder          compile, a call: TMPDIR has no room, or runs no code
     ├── WeightMismatch          apply: the module cannot fill the constants
     ├── NotApplied              restore: there is nothing to undo
     ├── BadCall                 call: it breaks the contract
     ├── BadResult               call: compiled code returned what it did not promise
+    ├── those of export, compile and regions   in _making_errors.py
     ├── those of variants       in _variant_errors.py
     ├── NotQuantizable          quantize: in _quantize.py
     ├── those of `gpu_task`     in _task_errors.py

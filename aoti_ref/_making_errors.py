@@ -1,4 +1,16 @@
-"""What can go wrong while a graph is exported and compiled, and who says so."""
+"""What can go wrong while a graph is exported and compiled, and who says so.
+
+AotiError
+├── UnknownArgument     export: a range for an argument that is not there
+├── BadRange            export: a range that the example call contradicts
+├── NotExportable       export: torch.export says no
+├── NarrowedRange       export: the graph admits less than was asked for
+├── UnknownOption       compile: Inductor has no such option
+├── ConflictingOption   compile: an option that would undo a promise
+├── NotCompilable       compile: what the graph holds, or Inductor, says no
+├── NoBlocks            capture_regions, load: no block of a module matches
+└── FailedBlocks        compile_regions, apply: blocks that no graph is for
+"""
 
 from __future__ import annotations
 
