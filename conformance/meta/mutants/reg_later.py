@@ -118,6 +118,25 @@ def _copies_the_buffer(block: nn.Module) -> None:
 REG_20_buffers = mutant("REG-20", apply=then(PLAIN, _copies_the_buffer))
 
 
+# Or the weights of apply are known, and nothing is bound when they come back.
+def _binds_strangers(block: nn.Module) -> None:
+    own = weakref.ref(block)
+    first = [id(tensor) for tensor in block.parameters()]
+    bound = [shared_twin(block)]
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        there: Any = own()
+        if [id(tensor) for tensor in there.parameters()] != first:
+            bound[0] = shared_twin(there)
+            bound[0].forward = bound[0].__class__.forward.__get__(bound[0])
+        return bound[0](*args, **kwargs)
+
+    block.forward = forward
+
+
+REG_20_back = mutant("REG-20", apply=then(TURNED + PLAIN, _binds_strangers))
+
+
 class _Blind(Held):
     """Sees a block's own mode, and none of what its children have."""
 
