@@ -25,6 +25,7 @@ import warnings
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
+from conformance.compilers import reuse_objects
 from conformance.fresh import Completed, Died, fresh_python
 from conformance.imports import keep_cuda_out, lenient
 
@@ -105,7 +106,8 @@ def warm_up(cache: Path | None = None) -> None:
 
     Args:
         cache: The folder of all caches, if children will compile: what each of them
-            would try of the processor, by compiling for it, is found out here.
+            would try of the processor, by compiling for it, is found out here, and
+            ccache is put to use.
     """
     if cache is not None:
         os.environ["AOTI_CACHE"] = str(cache)
@@ -118,6 +120,7 @@ def warm_up(cache: Path | None = None) -> None:
                 from conformance.cache import keep_inductor_in
 
                 keep_inductor_in(cache)
+                reuse_objects(cache)
                 isa: Any = importlib.import_module("torch._inductor.cpu_vec_isa")
                 isa.valid_vec_isa_list()
     for name in ("conformance.pipelines", "conformance.loopback"):
