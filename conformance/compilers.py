@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 _NAMES = "g++", "c++", "clang++"
 # Inductor includes its header precompiled, which ccache takes only when told to.
 _SLOPPY = "pch_defines", "time_macros", "include_file_mtime", "include_file_ctime"
+# And it compiles in folders whose names are new every time.
 _SETTINGS = {
     "CCACHE_SLOPPINESS": ",".join(_SLOPPY),
+    "CCACHE_BASEDIR": str(Path(tempfile.gettempdir()).absolute()),
+    "CCACHE_NOHASHDIR": "true",
     "CCACHE_MAXSIZE": "2G",
 }
 
