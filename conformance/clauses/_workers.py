@@ -96,6 +96,21 @@ def is_gone(path: Path, within_s: float) -> bool:
     return False
 
 
+def kill_and_wait(pid: int, within_s: float = 30) -> None:
+    """Kill a process, and wait until it runs no more; its body may still be there."""
+    os.kill(pid, signal.SIGKILL)
+    until = time.monotonic() + within_s
+    while time.monotonic() < until:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:  # its parent has buried it
+            return
+        if stat.rpartition(")")[2].split()[0] in {"Z", "X"}:
+            return
+        time.sleep(0.01)
+    raise TimeoutError(f"process {pid} has been killed and still runs")
+
+
 class Belongings(NamedTuple):
     """What a process holds that it could leave behind."""
 

@@ -96,8 +96,7 @@ def test_a_reused_child_outlives_exceptions(impl: Workers) -> None:
 def test_a_reused_child_that_died_is_replaced(impl: Workers) -> None:
     job = impl.worker(os.getpid, reuse=True)
     first = job()
-    os.kill(first, signal.SIGKILL)
-    time.sleep(0.1)
+    _workers.kill_and_wait(first)
 
     assert job() not in {first, os.getpid()}
 
