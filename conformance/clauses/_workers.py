@@ -97,15 +97,16 @@ def is_gone(path: Path, within_s: float) -> bool:
 
 
 def kill_and_wait(pid: int, within_s: float = 30) -> None:
-    """Kill a process, and wait until it runs no more; its body may still be there."""
+    """Kill a process, and wait until it has ended; its parent may not know yet."""
     os.kill(pid, signal.SIGKILL)
-    until = time.monotonic() + within_s
+    proc, until = Path("/proc", str(pid)), time.monotonic() + within_s
     while time.monotonic() < until:
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            state = (proc / "stat").read_text().rpartition(")")[2].split()[0]
+            # The first thread may be dead while others are still dying.
+            if state == "Z" and len(list((proc / "task").iterdir())) == 1:
+                return
         except OSError:  # its parent has buried it
-            return
-        if stat.rpartition(")")[2].split()[0] in {"Z", "X"}:
             return
         time.sleep(0.01)
     raise TimeoutError(f"process {pid} has been killed and still runs")
