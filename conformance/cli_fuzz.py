@@ -125,8 +125,7 @@ def fuzz(
     )
     if case and len(subjects) != 1 and not packages:
         raise Problem("--case wants one --subject, the one of the finding")
-    if output is not None and not os.access(output.absolute().parent, os.W_OK):
-        raise Problem(f"--output={output}: its folder cannot be written to")
+    _refuse_in_vain(output)
     try:
         adapter = load(impl)
     except BadAdapter as error:
@@ -174,6 +173,16 @@ def fuzz(
         except OSError as error:
             raise Problem(f"--output={output}: cannot be written ({error})") from error
     sys.exit(ExitCode.OK if tally.clean else ExitCode.FOUND)
+
+
+def _refuse_in_vain(output: Path | None) -> None:
+    """Refuse to make calls that nothing would judge, or nobody would read of."""
+    from conformance.collecting import NO_ASSERTS
+
+    if not __debug__:
+        raise Problem(NO_ASSERTS)
+    if output is not None and not os.access(output.absolute().parent, os.W_OK):
+        raise Problem(f"--output={output}: its folder cannot be written to")
 
 
 def _refuse_unknown(option: str, names: Iterable[str], known: Iterable[str]) -> None:

@@ -23,6 +23,12 @@ CLAUSES = Path(__file__).with_name("clauses")
 EXPECTED = Path(__file__).with_name("expected")
 
 
+NO_ASSERTS = (
+    "this Python leaves out `assert` (-O, or PYTHONOPTIMIZE), with which the suite "
+    "judges; run it without"
+)
+
+
 class Asked(NamedTuple):
     """What a clause test asks: its clause, by when, and whether no is an answer."""
 
@@ -143,6 +149,16 @@ def check_device(name: str) -> None:
     count = torch.cuda.device_count() if wanted.type == "cuda" else 1
     if wanted.type not in ("cpu", "cuda") or (wanted.index or 0) >= count:
         raise pytest.UsageError(f"--aoti-device: this machine has no {name}")
+
+
+def check_python() -> None:
+    """Check that Python runs `assert`: helpers judge with it, in fresh processes too.
+
+    Raises:
+        pytest.UsageError: It was told to leave it out.
+    """
+    if not __debug__:
+        raise pytest.UsageError(NO_ASSERTS)
 
 
 def check_folders(cache: str) -> None:

@@ -96,6 +96,7 @@ class Suite:
         ]
         self.adapter = collecting.adapter(self.config.getoption("aoti_impl"))
         self._check_checkpoint()
+        collecting.check_python()
         collecting.check_device(self.config.getoption("aoti_device"))
         collecting.check_folders(self.config.getoption("aoti_cache"))
         option = self.config.getoption("aoti_expected")

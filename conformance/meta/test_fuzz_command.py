@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING
 
 import pytest
 from click.testing import CliRunner, Result
 
+import conformance
 from conformance import fuzz_results
 from conformance.cli import main
+from conformance.exit_codes import ExitCode
 from conformance.fuzz_results import Case, Finding, Tally
 from conformance.lines import BrokenResults
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 _ADAPTER = """
 import os, signal
@@ -201,3 +206,20 @@ def test_damaged_file_is_named(
     with pytest.raises(BrokenResults, match=r"fuzz\.jsonl:\d"):
         fuzz_results.read(path)
     assert CliRunner().invoke(main, ["report", str(path)]).exit_code == 4
+
+
+def test_a_python_that_leaves_asserts_out_makes_no_calls(tmp_path: Path) -> None:
+    (tmp_path / "honest.py").write_text(dedent(_ADAPTER) + _HONEST, encoding="utf-8")
+    command = "-m", "conformance.cli", "fuzz", "--impl=honest", "--calls=1"
+    paths = os.pathsep.join([str(Path(conformance.__file__).parents[1]), str(tmp_path)])
+
+    done = subprocess.run(
+        [sys.executable, "-O", *command],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == ExitCode.PROBLEM
+    assert "leaves out `assert`" in done.stderr

@@ -118,3 +118,19 @@ def test_a_folder_in_which_torch_cannot_compile_stops_the_run(
     told = [line for line in lines if line.startswith("ERROR")]
     assert len(told) == 1
     assert told[0].startswith(f"ERROR: {name}: torch cannot compile in '{place}'")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_python_that_leaves_asserts_out_stops_the_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, workers: str
+) -> None:
+    stage.clauses(BOTH)
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+
+    shown = stage.run("-n", workers)
+
+    assert shown.ret == pytest.ExitCode.USAGE_ERROR
+    lines = [*shown.outlines, *shown.errlines]
+    told = [line for line in lines if line.startswith("ERROR")]
+    assert len(told) == 1
+    assert told[0].startswith("ERROR: this Python leaves out `assert`")
