@@ -145,6 +145,18 @@ def _goes_on(module: nn.Module) -> Iterator[list[Any]]:
             return
 
 
+@contextmanager
+def _invents(module: nn.Module) -> Iterator[list[Any]]:
+    """Give a record of a call without arguments where there was none."""
+    records: list[Any] = []
+    try:
+        with reference.capture_calls(module) as records:
+            yield records
+    except Refused:
+        records.append(snapshot((), {}))
+
+
+CAP_14_invents = mutant("CAP-14", capture_calls=_invents)
 CAP_14_finally = mutant("CAP-14", capture_calls=_without_finally)
 CAP_14_hooks = mutant("CAP-14", capture_calls=_by_a_hook)
 CAP_14_signature = mutant("CAP-14", capture_calls=_hides_the_signature)
