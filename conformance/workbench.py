@@ -181,6 +181,20 @@ def assert_agrees(twins: Pair, call: Any) -> None:
     assert_parity(actual, expected, truth(twins.eager, call))
 
 
+def assert_answers(actual: Any, module: nn.Module, call: Any) -> None:
+    """Assert that `actual` is as near the truth as what `module` answers to `call`.
+
+    Args:
+        actual: What compiled code has answered, wherever and whenever that was.
+        module: Eager.
+        call: What was called.
+    """
+    __tracebackhide__ = True
+    with torch.no_grad():
+        expected = module(*_copied(call.args), **_copied(dict(call.kwargs)))
+    assert_parity(actual, expected, truth(module, call), strides=False)
+
+
 def assert_equal_or_refused(twins: Pair, call: Any) -> None:
     """Assert that a call is answered as eager answers it, or refused.
 

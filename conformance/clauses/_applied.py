@@ -15,7 +15,7 @@ from accelerate.hooks import ModelHook, add_hook_to_module
 
 from conformance import models
 from conformance.models import applying
-from conformance.workbench import attempt, is_refusal
+from conformance.workbench import assert_answers, attempt, is_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,13 +59,13 @@ def unless_refused(function: Callable[[], Any]) -> list[Any]:
     return []
 
 
-def assert_eager_or_clear(twins: Pair, answer: Callable[[], Any], want: Any) -> None:
-    """Assert that `answer` gives `want`, or an error that eager code did not make."""
+def assert_eager_or_clear(twins: Pair, answer: Callable[[], Any], call: Any) -> None:
+    """Assert that `answer` is that to `call`, or an error that eager did not make."""
     __tracebackhide__ = True
     with torch.no_grad():
         ended = attempt(answer)
     if ended.error is None:
-        torch.testing.assert_close(ended.value, want)
+        assert_answers(ended.value, twins.eager, call)
         return
     where = traceback.extract_tb(ended.error.__traceback__)[-1].filename
     assert not where.startswith(_EAGER), (

@@ -12,7 +12,7 @@ from conformance.adapter import Packages, load
 from conformance.clauses import _variants
 from conformance.clauses._regions import ran_compiled_blocks
 from conformance.models import applying, blocks, quantised, regions
-from conformance.workbench import ran_compiled
+from conformance.workbench import assert_answers, ran_compiled
 
 
 def answer(adapter: str, folder: str, seed: int) -> list[Any]:
@@ -43,6 +43,21 @@ def called(module: torch.nn.Module, seed: int) -> list[Any]:
     with torch.no_grad():
         result: list[Any] = module(*applying.kinds_call(seed).args).tolist()
     return result
+
+
+def assert_told(found: Any, module: torch.nn.Module, call: Any) -> None:
+    """Assert that lists, from another process, hold the answer of `module` to `call`.
+
+    Args:
+        found: Lists of numbers.
+        module: Eager, with one tensor for a result.
+        call: What was called there.
+    """
+    __tracebackhide__ = True
+    with torch.no_grad():
+        wanted = module(*call.args, **call.kwargs)
+    told = torch.tensor(found, dtype=wanted.dtype, device=wanted.device)
+    assert_answers(told, module, call)
 
 
 def answer_of_blocks(adapter: str, folder: str, seed: int) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import gc
 import pickle
 import weakref
@@ -146,13 +147,13 @@ def test_restore_works_under_an_offloading_hook(impl: Restores, kinds: Pair) -> 
 def test_a_pickled_module_is_right_or_refused(
     kinds: Pair, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
-    want, path = _loads.called(kinds.eager, seed), tmp_path / "module.pickle"
+    path = tmp_path / "module.pickle"
 
     for text in unless_refused(lambda: pickle.dumps(kinds.applied)):
         path.write_bytes(text)
         task = "conformance.clauses._loads:unpickled_module"
         found = fresh_python(task, adapter_name, str(path), seed).value
-        torch.testing.assert_close(torch.tensor(found), torch.tensor(want))
+        _loads.assert_told(found, kinds.eager, applying.kinds_call(seed))
 
 
 @clause("APP-17")
@@ -170,7 +171,7 @@ def test_a_pickled_compiled_model_is_right_or_refused(
     impl: Adapter, compiled: Any, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
     module, path = blocks.seeded(applying.Kinds, seed), tmp_path / "compiled.pickle"
-    want = _loads.called(module, seed)
+    eager = copy.deepcopy(module)
     impl.apply(compiled, module)
     module(*applying.kinds_call().args)
 
@@ -178,27 +179,26 @@ def test_a_pickled_compiled_model_is_right_or_refused(
         path.write_bytes(text)
         task = "conformance.clauses._loads:unpickled_compiled"
         found = fresh_python(task, adapter_name, str(path), seed).value
-        torch.testing.assert_close(torch.tensor(found), torch.tensor(want))
+        _loads.assert_told(found, eager, applying.kinds_call(seed))
 
 
 @clause("APP-18")
 def test_a_cold_process_can_load(
     impl: Packages, compiled: Any, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
-    want = _loads.called(blocks.seeded(applying.Kinds, seed), seed)
     impl.save(compiled, tmp_path)
 
     task = "conformance.clauses._loads:answer"
     found = fresh_python(task, adapter_name, str(tmp_path), seed).value
 
-    torch.testing.assert_close(torch.tensor(found), torch.tensor(want))
+    eager = blocks.seeded(applying.Kinds, seed)
+    _loads.assert_told(found, eager, applying.kinds_call(seed))
 
 
 @clause("APP-19")
 def test_loading_needs_no_compiler(
     impl: Packages, compiled: Any, adapter_name: str, tmp_path: Path, seed: int
 ) -> None:
-    want = _loads.called(blocks.seeded(applying.Kinds, seed), seed)
     package, empty = tmp_path / "package", tmp_path / "empty"
     for folder in (package, empty):
         folder.mkdir()
@@ -213,7 +213,8 @@ def test_loading_needs_no_compiler(
     task = "conformance.clauses._loads:answer"
     done = fresh_python(task, adapter_name, str(package), seed, env=bare)
 
-    torch.testing.assert_close(torch.tensor(done.value), torch.tensor(want))
+    eager = blocks.seeded(applying.Kinds, seed)
+    _loads.assert_told(done.value, eager, applying.kinds_call(seed))
     assert done.seconds < 30
 
 

@@ -203,20 +203,20 @@ def test_weights_replaced_before_the_first_call_are_not_stale(
 
 @clause("APP-15")
 def test_the_forward_of_the_class_is_right_or_clear(kinds: Pair) -> None:
-    eager, applied = kinds
-    x = applying.kinds_call(4).args[0]
+    applied, call = kinds.applied, applying.kinds_call(4)
 
-    assert_eager_or_clear(kinds, lambda: type(applied).forward(applied, x), eager(x))
+    assert_eager_or_clear(
+        kinds, lambda: type(applied).forward(applied, *call.args), call
+    )
 
 
 @clause("APP-15")
 def test_a_deleted_forward_is_right_or_clear(kinds: Pair) -> None:
-    eager, applied = kinds
-    x = applying.kinds_call(4).args[0]
+    applied, call = kinds.applied, applying.kinds_call(4)
 
     vars(applied).pop("forward", None)
 
-    assert_eager_or_clear(kinds, lambda: applied(x), eager(x))
+    assert_eager_or_clear(kinds, lambda: applied(*call.args), call)
 
 
 @clause("APP-16")

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from conformance import isolated
-from conformance.clauses import _workers
+from conformance.clauses import _threads, _workers
 from conformance.clauses._applied import unless_refused
 from conformance.fresh import fresh_python
 from conformance.models import applying, blocks, jobs
@@ -52,7 +52,7 @@ def test_a_forked_child_calls_what_it_inherits(
     for _ in range(calls_before):
         applied(x + 1)
 
-    torch.testing.assert_close(_in_a_child(applied, x), module(x))
+    _threads.assert_near(_in_a_child(applied, x), module(x))
 
 
 @clause("PRC-16")
@@ -73,7 +73,7 @@ def test_a_child_forked_during_a_first_call_answers(
         time.sleep(pauses.random() * 0.01)
         answer = _in_a_child(twin, x)
         loading.join(30)
-        torch.testing.assert_close(answer, module(x))
+        _threads.assert_near(answer, module(x))
 
 
 @pytest.fixture
@@ -107,8 +107,8 @@ def test_a_child_that_drops_a_model_leaves_its_files(
 
     assert ending.answer is True, ending.text
     assert _workers.files(temporary) == before
-    torch.testing.assert_close(held[0](x), module(x))
-    torch.testing.assert_close(_in_a_child(held[0], x), module(x))
+    _threads.assert_near(held[0](x), module(x))
+    _threads.assert_near(_in_a_child(held[0], x), module(x))
 
 
 @clause("PRC-17")
@@ -132,8 +132,8 @@ def test_children_killed_in_mid_load_do_no_harm(
         _workers.ended_after(load_and_call, 0.005 * (number + 1))
 
     assert _workers.files(temporary) >= before
-    torch.testing.assert_close(applied(x), module(x))
-    torch.testing.assert_close(load_and_call(), module(x))
+    _threads.assert_near(applied(x), module(x))
+    _threads.assert_near(load_and_call(), module(x))
 
 
 @clause("PRC-18")
@@ -185,4 +185,4 @@ def test_a_spawned_process_calls_what_it_is_given(
     for code in unless_refused(lambda: _spawned(applied, seed, path)):
         assert code == 0
         found = torch.tensor(pickle.loads(path.read_bytes()))  # noqa: S301  # our own
-        torch.testing.assert_close(found, want)
+        _threads.assert_near(found, want)

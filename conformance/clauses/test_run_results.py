@@ -13,10 +13,11 @@ import torch
 
 from conformance import device, fuzz
 from conformance.adapter import Call
-from conformance.clauses import _calls
+from conformance.clauses import _calls, _threads
 from conformance.fresh import fresh_python
 from conformance.models import applying, blocks, calls, told
 from conformance.models.blocks import normal
+from conformance.parity import assert_parity, truth
 from conformance.perturb import KINDS
 from conformance.spec import clause
 from conformance.workbench import (
@@ -75,8 +76,7 @@ def test_modes_change_nothing(many: Pair) -> None:
             answers.append(many.applied(*inner.args, **inner.kwargs))
 
     for answer in answers:
-        # As near as chapter NUM asks of any answer.
-        torch.testing.assert_close(answer.clone(), wanted, rtol=1e-5, atol=1e-5)
+        assert_parity(answer.clone(), wanted, truth(many.eager, call), strides=False)
 
 
 @clause("RUN-30")
@@ -264,7 +264,8 @@ def test_random_numbers_are_those_of_eager(
 
     eager, applied = drawn
     if applied.error is None:
-        torch.testing.assert_close(applied.value, eager.value)
+        # Other numbers would be far away; in float64 there are others.
+        _threads.assert_near(applied.value, eager.value)
     elif not is_refusal(applied.error):
         raise applied.error
 
