@@ -23,10 +23,12 @@ def mixed(seed: int) -> nn.Module:
     return blocks.seeded(variants.Mixed, seed)
 
 
-def two_forms(cache: PackageCache, seed: int) -> Any:
+def two_forms(
+    cache: PackageCache, seed: int, kind: type[nn.Module] = variants.Mixed
+) -> Any:
     """Compile a Mixed with a mask and without, from calls of which two are alike."""
     calls = [variants.call(), variants.call(seed=1), variants.masked_call()]
-    return cache.variants(mixed(seed), calls)
+    return cache.variants(blocks.seeded(kind, seed), calls)
 
 
 def ranged(cache: PackageCache, seed: int) -> tuple[Any, tuple[int, ...]]:
@@ -42,11 +44,14 @@ def ranged(cache: PackageCache, seed: int) -> tuple[Any, tuple[int, ...]]:
     return made, (4, 7, 24)
 
 
-def in_double(cache: PackageCache, seed: int) -> Any:
+def in_double(
+    cache: PackageCache, seed: int, kind: type[nn.Module] = variants.Mixed
+) -> Any:
     """Compile a Mixed for float64, for a range of tokens where there are ranges."""
     ranges = {"dynamic": variants.RANGES}
     choices: Any = ranges if "dynamic" in cache.adapter.capabilities else {}
-    return cache.compiled(mixed(seed), variants.double_call(), **choices)
+    module = blocks.seeded(kind, seed)
+    return cache.compiled(module, variants.double_call(), **choices)
 
 
 def shifted(cache: PackageCache, seed: int) -> Any:
@@ -55,16 +60,20 @@ def shifted(cache: PackageCache, seed: int) -> Any:
     return cache.compiled(module, variants.call(), dynamic=variants.RANGES)
 
 
-def three(cache: PackageCache, seed: int) -> Any:
+def three(
+    cache: PackageCache, seed: int, kind: type[nn.Module] = variants.Mixed
+) -> Any:
     """Put all graphs of a Mixed together."""
     impl = cast("Variants", cache.adapter)
-    return impl.combine([two_forms(cache, seed), in_double(cache, seed)])
+    return impl.combine([two_forms(cache, seed, kind), in_double(cache, seed, kind)])
 
 
-def on_a_copy(cache: PackageCache, seed: int) -> Pair:
+def on_a_copy(
+    cache: PackageCache, seed: int, kind: type[nn.Module] = variants.Mixed
+) -> Pair:
     """Apply all graphs to a copy of a Mixed."""
-    module = mixed(seed)
-    return Pair(module, applied_copy(cache.adapter, three(cache, seed), module))
+    module, compiled = blocks.seeded(kind, seed), three(cache, seed, kind)
+    return Pair(module, applied_copy(cache.adapter, compiled, module))
 
 
 def called(twins: Pair) -> Pair:
@@ -83,7 +92,7 @@ def assert_all_agree(twins: Pair, seeds: Iterable[int] = (0, 1)) -> None:
 
 
 def seen(module: nn.Module) -> int:
-    """Read how many calls a Mixed has counted."""
+    """Read how many calls a Counting has counted."""
     return int(module.get_buffer("seen"))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -11,35 +11,50 @@ from conformance.adapter import Call, Range
 from conformance.models.blocks import normal
 from conformance.models.regions import Cell
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WIDTH = 8
 TOKENS = Range("tokens", 4, 24)
 RANGES = {"x": {1: TOKENS}}
 
 
 class Mixed(nn.Module):
-    """A layer with a residual, gated by a mask if there is one; it counts its calls.
+    """A layer with a residual, gated by a mask if there is one.
 
     `x` is float[batch, tokens, 8] of any floating dtype, which the result has too;
     `mask` is float32[batch, tokens, 8], and only with it `gate` is read.
     """
 
-    seen: torch.Tensor
-
     def __init__(self) -> None:
         super().__init__()
         self.proj = nn.Linear(WIDTH, WIDTH)
         self.gate = nn.Linear(WIDTH, WIDTH)
+
+    def forward(
+        self, x: torch.Tensor, mask: torch.Tensor | None = None, scale: float = 0.5
+    ) -> torch.Tensor:
+        y = self.proj(x.to(self.proj.weight.dtype))
+        if mask is not None:
+            y = y * torch.sigmoid(self.gate(mask))
+        result: torch.Tensor = x + scale * y
+        return result
+
+
+class Counting(Mixed):
+    """A Mixed that counts its calls; CST-16 lets a layer refuse to compile it."""
+
+    seen: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
         self.register_buffer("seen", torch.tensor(0))
 
     def forward(
         self, x: torch.Tensor, mask: torch.Tensor | None = None, scale: float = 0.5
     ) -> torch.Tensor:
         self.seen.add_(1)
-        y = self.proj(x.to(self.proj.weight.dtype))
-        if mask is not None:
-            y = y * torch.sigmoid(self.gate(mask))
-        result: torch.Tensor = x + scale * y
-        return result
+        return super().forward(x, mask, scale)
 
 
 class Shifted(Mixed):
@@ -91,3 +106,20 @@ FORMS = (call, masked_call, double_call)
 def each_form(seed: int = 0) -> list[Call]:
     """Draw a call for each graph."""
     return [make(seed=seed) for make in FORMS]
+
+
+# Calls that are in no domain.
+BETWEEN: dict[str, Callable[[], Call]] = {
+    "longer": lambda: call(9),
+    "shorter": lambda: call(5),
+    "another batch": lambda: Call((normal(3, 6, 8),), {}),
+    "narrower": lambda: Call((normal(2, 6, 7),), {}),
+    "flat": lambda: Call((normal(12, 8),), {}),
+    "half": lambda: Call((normal(2, 6, 8).half(),), {}),
+    "double, too short": lambda: double_call(3),
+    "double, too long": lambda: double_call(25),
+    "double with a mask": lambda: double_call(mask=normal(2, 6, 8)),
+    "longer with a mask": lambda: masked_call(9),
+    "another scale": lambda: call(scale=0.25),
+    "a mask of another dtype": lambda: call(mask=normal(2, 6, 8).double()),
+}
