@@ -46,9 +46,9 @@ def test_a_module_that_was_pushed_over_blocks_comes_back(
     impl: Hubs, cache: PackageCache, hub: Hub, seed: int
 ) -> None:
     earlier = _hubs.published_blocks(impl, cache, seed)
-    revision = published(impl, cache)
 
-    assert_right(fetched(impl, seed, revision=revision), seed)
+    for revision in unless_refused(lambda: published(impl, cache)):
+        assert_right(fetched(impl, seed, revision=revision), seed)
     for first in earlier:
         _hubs.assert_blocks_right(impl, first, seed)
 
