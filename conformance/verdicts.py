@@ -12,6 +12,10 @@ from conformance.spec import PROFILES
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+# Of a clause in the profile of something claimed: it needs what is not, and that need
+# not be one of its profiles.
+_UNASKED = {"unsupported"}
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -43,13 +47,16 @@ def verdicts(
         part: Which part of a split run this is; empty if it is all of it.
     """
     found = {}
-    lacking = CAPABILITIES.keys() - set(capabilities)
+    claimed = set(capabilities)
+    lacking = CAPABILITIES.keys() - claimed
     for profile in PROFILES:
         # A clause that needs something else, too, which nobody claims, is left out.
         members = [
             name
             for name, entry in profiles.items()
-            if profile in entry and not (lacking - {profile}).intersection(entry)
+            if profile in entry
+            and not (lacking - {profile}).intersection(entry)
+            and not (profile in claimed and {*outcomes.get(name, ())} == _UNASKED)
         ]
         if members and profile in CAPABILITIES and profile not in capabilities:
             found[profile] = Verdict("not claimed")

@@ -17,7 +17,6 @@ from conformance.cli import main
 from conformance.lines import BrokenResults
 from conformance.meta.runs import HEADER, ONE, small_run, write
 from conformance.results import Result, Run, read
-from conformance.verdicts import verdicts
 
 if TYPE_CHECKING:
     from conformance.meta.conftest import Stage
@@ -69,16 +68,6 @@ def test_leaving_out_a_failing_test_makes_nothing_conformant(stage: Stage) -> No
     assert run.counts == {"pass": 1}
     assert str(run.verdicts["core"]) == "incomplete (1 of 1 clauses run in part)"
     assert "1 clauses run in part" in board.environment(run)
-
-
-def test_a_clause_of_two_needs_counts_where_both_are_claimed() -> None:
-    profiles = {"REG-16": ("regional", "dynamic"), "DYN-01": ("dynamic",)}
-    outcomes = {"REG-16": ["unsupported"], "DYN-01": ["pass"]}
-
-    found = verdicts(profiles, outcomes, {"dynamic"})
-
-    assert str(found["dynamic"]) == "conformant"
-    assert str(found["all"]) == "not conformant (1 unsupported)"
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
