@@ -15,7 +15,7 @@ from conformance.clauses import _sizes
 from conformance.clauses._applied import unless_refused
 from conformance.models import blocks
 from conformance.models import dynamic as models
-from conformance.parity import assert_parity
+from conformance.parity import assert_parity, double
 from conformance.spec import clause
 from conformance.workbench import (
     Pair,
@@ -212,13 +212,14 @@ def test_more_rows_than_a_grid_has_are_right(
     make: Callable[[], torch.nn.Module],
     rows: int,
 ) -> None:
-    module = blocks.seeded(make, seed)
-    example, ranges = models.rows_call(), models.ROWS_RANGES
+    # A sum of so many float32 has roundings that the rule of NUM knows nothing of.
+    module = blocks.seeded(make, seed).double()
+    example, ranges = double(models.rows_call()), models.ROWS_RANGES
 
     for twins in unless_refused(
         lambda: pair(impl, cache, module, example, dynamic=ranges)
     ):
-        assert_agrees(twins, models.rows_call(rows))
+        assert_agrees(twins, double(models.rows_call(rows)))
 
 
 @clause("DYN-21")
