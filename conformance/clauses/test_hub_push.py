@@ -149,8 +149,12 @@ def test_a_push_keeps_other_variants(
 def test_a_push_onto_a_moved_branch_loses_nothing(
     impl: Hubs, cache: PackageCache, hub: Hub
 ) -> None:
-    hub.make(REPOSITORY)
-    hub.before_commit = [lambda: published(impl, cache, variant="theirs-first")]
+    branches = hub.make(REPOSITORY).branches
+    before = dict(branches)
+    theirs = published(impl, cache, variant="theirs-first")
+    branches |= before
+    # Not by a verb: within another one, that would ask for two at once.
+    hub.before_commit = [lambda: branches.update(main=theirs)]
 
     pushed = unless_refused(lambda: published(impl, cache, variant="ours-second"))
 
