@@ -7,11 +7,14 @@ filled as the module goes: where its key is missing, the literal stands.
 
 from __future__ import annotations
 
+from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
+from aoti_ref import _values
 from aoti_ref._errors import Fault
 from aoti_ref._traits import spell_kind
 from aoti_ref._weights import faults_of
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from aoti_ref._weights import Constant
 
 _NESTING = 6  # how deep tensors are looked for in containers of containers
-Step = tuple[str, Any]  # "attribute", "key" or "index", and which
+# "attribute", "key", "index" or "entry", and which: an entry's key is spelt as
+# `_values.key_of` does it.
+Step = tuple[str, Any]
 
 
 class Place(NamedTuple):
@@ -45,7 +50,8 @@ class Place(NamedTuple):
         if self.whole:
             text, steps = self.spell_whole(), steps[2:]
         for kind, key in steps:
-            text += f".{key}" if kind == "attribute" else f"[{key!r}]"
+            spelt = _values.spell_key(key) if kind == "entry" else repr(key)
+            text += f".{key}" if kind == "attribute" else f"[{spelt}]"
         return text.lstrip(".")
 
     def spell_whole(self) -> str:
@@ -70,14 +76,20 @@ class Place(NamedTuple):
             for name in filter(None, self.child.split(".")):
                 found = found._modules[name]
             for kind, key in steps:
-                found = vars(found)[key] if kind == "attribute" else found[key]
+                found = _step(found, kind, key)
         except (AttributeError, LookupError, TypeError):
             return None
         return found if isinstance(found, torch.Tensor) else None
 
     def optional(self) -> bool:
         """Whether the tensor may be missing: it is remembered in a dict."""
-        return self.steps[-1][0] == "key"
+        return self.steps[-1][0] in ("key", "entry")
+
+
+def _step(value: Any, kind: str, key: Any) -> Any:
+    if kind == "attribute":
+        return _values.attribute(value, key)
+    return _values.item(value, key) if kind == "entry" else value[key]
 
 
 def places(
@@ -151,8 +163,17 @@ def _inside(
 
 def _items(value: Any) -> list[tuple[str, Any, Any]]:
     if isinstance(value, dict):
-        return [("key", k, v) for k, v in value.items() if isinstance(k, (str, int))]
-    if isinstance(value, (list, tuple)):
+        return [
+            ("key", k, v) if type(k) in (str, int) else ("entry", _values.key_of(k), v)
+            for k, v in value.items()
+        ]
+    if isinstance(value, (list, tuple, deque)):
         return [("index", index, item) for index, item in enumerate(value)]
     own = getattr(value, "__dict__", None)
-    return [("attribute", k, v) for k, v in own.items()] if type(own) is dict else []
+    held = dict(own) if type(own) is dict else {}
+    if isinstance(value, partial):
+        held |= {"args": value.args, "keywords": value.keywords}
+    held |= {
+        name: _values.attribute(value, name) for name in _values.slots(type(value))
+    }
+    return [("attribute", k, v) for k, v in held.items()]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from aoti_ref._values import ATTRIBUTES, GONE, ITEMS, some, written
+from aoti_ref._values import ATTRIBUTES, GONE, ITEMS, key_of, some, written
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -106,11 +106,12 @@ class Reading:
 
     def _note(self, owner: Any, side: str, key: Any, value: Any) -> Any:
         followed = self._followed.get(id(owner))
-        if followed is not None and type(key) is str:
+        name = key_of(key)
+        if followed is not None and name:
             form = written(value)
             inner = self._find(value) if form is GONE else None
             if form is not GONE or inner is not None:
-                followed.read[side].setdefault(key, form if inner is None else inner)
+                followed.read[side].setdefault(name, form if inner is None else inner)
         return value
 
 

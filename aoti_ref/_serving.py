@@ -75,9 +75,12 @@ class Call(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """An exception: itself, if it can be pickled, and its traceback in words."""
+    """An exception: itself, if it can be pickled, and its traceback in words.
 
-    error: BaseException | None
+    It is packed by itself: its class may be one that only the child knows.
+    """
+
+    error: _wire.Packed | None
     kind: str
     text: str
 
@@ -184,7 +187,7 @@ class _Server:
     def _give(self, kind: str, value: Any) -> bool:
         """Send a value, or say why it cannot be sent."""
         try:
-            packed = _wire.pack((kind, value))
+            packed = sealed(kind, value)
         except Exception as error:  # noqa: BLE001  # pickling runs foreign code
             self._say(UNSENT, (kind, f"{type(error).__name__}: {error}"))
             return False
@@ -192,11 +195,23 @@ class _Server:
         return True
 
     def _say(self, kind: str, value: Any) -> None:
-        self._send(_wire.pack((kind, value)))
+        self._send(sealed(kind, value))
 
     def _send(self, packed: _wire.Packed) -> None:
         with suppress(BrokenPipeError):  # nobody wants it any more
             _wire.send(self.answers, packed, lambda _file, _event: None)
+
+
+def sealed(kind: str, value: Any) -> _wire.Packed:
+    """Pack an answer; what kind it is can be read where the answer itself cannot."""
+    packed = _wire.pack(value)
+    return packed._replace(text=kind.encode() + b"\n" + packed.text)
+
+
+def opened(answer: _wire.Packed) -> tuple[str, _wire.Packed]:
+    """Give the kind of an answer, and the answer, still packed."""
+    kind, _, text = answer.text.partition(b"\n")
+    return kind.decode(), answer._replace(text=text)
 
 
 def _after(seconds: float | None) -> float | None:
@@ -211,10 +226,11 @@ def _raised(error: BaseException) -> Raised:
     text = "".join(traceback.format_exception(type(error), error, trace))
     kind = type(error).__qualname__
     try:
-        back = _wire.unpack(_wire.pack(error))
+        packed = _wire.pack(error)
+        back = _wire.unpack(packed)
     except Exception:  # noqa: BLE001  # pickling runs foreign code
         return Raised(None, kind, text)
-    return Raised(error if type(back) is type(error) else None, kind, text)
+    return Raised(packed if type(back) is type(error) else None, kind, text)
 
 
 def _stand_alone() -> None:

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from aoti_ref._weights import Constant
 
 _MOST = 1 << 62  # for a size or a stride: what torch has is a signed 64-bit number
-_STEPS = {"attribute": (str,), "key": (str, int, bool), "index": (int,)}
+# The key of an entry is of another kind, and spelt as `_values.key_of` does it.
+_STEPS = {
+    "attribute": (str,),
+    "key": (str, int, bool),
+    "entry": (str,),
+    "index": (int,),
+}
 
 
 def check_lists(manifest: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import types
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,7 +20,7 @@ from torch import nn
 
 from aoti_ref._attributes import TORCHS_OWN
 from aoti_ref._call import spell
-from aoti_ref._values import is_plain
+from aoti_ref._values import attribute, is_plain, slots, spelt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,7 +143,7 @@ def _spell(value: Any, names: dict[int, str], owner: Any, depth: int = 0) -> str
     if isinstance(value, types.FunctionType):
         return _function(value, names, owner, depth)
     parts = [_spell(part, names, owner, depth + 1) for part in _inside(value)]
-    name = getattr(value, "__qualname__", "")  # of builtin functions
+    name = getattr(value, "__qualname__", "") or spelt(value)  # of builtin functions
     return f"{_path(type(value))}{name}({', '.join(parts)})"
 
 
@@ -151,7 +152,7 @@ def _inside(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for key, item in value.items():
             yield from (key, item)
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, deque)):
         yield from value
     elif isinstance(value, (set, frozenset)):
         yield from sorted(map(repr, value))
@@ -163,7 +164,8 @@ def _inside(value: Any) -> Iterator[Any]:
     elif isinstance(value, functools.partial):
         yield from (value.func, value.args, value.keywords)
     else:
-        for key, item in sorted(getattr(value, "__dict__", {}).items()):
+        held = {key: attribute(value, key) for key in slots(type(value))}
+        for key, item in sorted((held | getattr(value, "__dict__", {})).items()):
             yield from (key, item)
 
 

@@ -1,15 +1,19 @@
 """How a manifest has the plain values of a module, and whether a value is that one.
 
 Numbers, strings, and lists and dicts of them are written as they are. What JSON does
-not have is a dict whose keys no module would use.
+not have is a dict whose keys no module would use. Of a container that holds tensors or
+modules, too, the rest is written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sys
+from collections import deque
 from enum import Enum
 from functools import partial
+from numbers import Number
 from types import (
     BuiltinFunctionType,
     FunctionType,
@@ -27,11 +31,13 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _SCALARS = (bool, int, float, str, type(None))
+_ROWS = (list, tuple, deque)
 _NESTING = 6  # how deep containers are looked into
 _SPELT = (Enum, complex, bytes, range, torch.device, torch.layout, torch.memory_format)
 _DTYPE, _FUNCTION, _VALUE, _SET = "<dtype>", "<function>", "<value>", "<set>"
 _PARTIAL = "<partial>"
 ITEMS, ATTRIBUTES = "<items>", "<attributes>"  # some of those of an object
+_KEY = "<key>"  # before a key that is no string: its JSON follows
 _MARKS = {_DTYPE, _FUNCTION, _VALUE, _SET, _PARTIAL, ITEMS, ATTRIBUTES}
 GONE = object()
 
@@ -58,20 +64,44 @@ def written(value: Any, depth: int = _NESTING) -> Any:
         return value
     if kind is torch.dtype:
         return {_DTYPE: str(value)}
-    if isinstance(value, _SPELT):
-        told = value.name if isinstance(value, Enum) else repr(value)
+    told = spelt(value)
+    if told:
         return {_VALUE: f"{kind.__module__}.{kind.__qualname__}: {told}"}
     if is_function(value):
         return {_FUNCTION: _name(value)}
     return _written_inside(value, depth - 1) if depth else GONE
 
 
+def spelt(value: Any) -> str:
+    """Spell a value that is no container, and none of Python's own numbers or strings.
+
+    Those of NumPy, and what is derived from Python's own, are numbers, too.
+
+    >>> from fractions import Fraction
+    >>> spelt(Fraction(1, 2)), spelt(2j), spelt([1])
+    ('Fraction(1, 2)', '2j', '')
+    """
+    numpy: Any = sys.modules.get("numpy")
+    if isinstance(value, Enum):
+        return str(value.name)
+    if numpy and isinstance(value, numpy.generic):
+        return repr(value.item())
+    if numpy and isinstance(value, numpy.ndarray):
+        data = hashlib.sha256(value.tobytes()).hexdigest()[:16]
+        return f"{value.dtype}{list(value.shape)} {data}"
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return kind.__repr__(value)
+    return repr(value) if isinstance(value, (*_SPELT, Number)) else ""
+
+
 def _written_inside(value: Any, depth: int) -> Any:
     kind = type(value)
-    if kind is list or isinstance(value, tuple):
+    if isinstance(value, _ROWS):
         items = [written(item, depth) for item in value]
-        plain = list if kind is list else tuple
-        return GONE if any(item is GONE for item in items) else plain(items)
+        if any(item is GONE for item in items):
+            return _part(some(dict(enumerate(value)), depth))
+        return (tuple if isinstance(value, tuple) else list)(items)
     if kind in (set, frozenset):
         items = sorted((written(item, depth) for item in value), key=repr)
         return GONE if any(item is GONE for item in items) else {_SET: items}
@@ -81,14 +111,50 @@ def _written_inside(value: Any, depth: int) -> Any:
     if kind is dict:
         found = some(value, depth)
         whole = len(found) == len(value) and not found.keys() & _MARKS
-        return found if whole else GONE
+        return found if whole else _part(found)
     return GONE
 
 
+def _part(found: dict[str, Any]) -> Any:
+    return {ITEMS: found} if found else GONE
+
+
 def some(values: dict[Any, Any], depth: int = _NESTING) -> dict[str, Any]:
-    """Write those of a dict that a manifest can have, by keys that are strings."""
-    found = {k: written(v, depth) for k, v in values.items() if type(k) is str}
+    """Write those of a dict that a manifest can have, keys as `key_of` spells them."""
+    found = {key_of(k): written(v, depth) for k, v in values.items()}
+    found.pop("", None)
     return {key: item for key, item in found.items() if item is not GONE}
+
+
+def key_of(key: Any) -> str:
+    """Spell the key of a dict as a manifest has it; empty if it cannot have it.
+
+    >>> key_of("scale"), key_of(0), key_of(object())
+    ('scale', '<key>0', '')
+    """
+    if type(key) is str and not key.startswith(_KEY):
+        return key
+    form = written(key)
+    return "" if form is GONE else f"{_KEY}{_dumped(form)}"
+
+
+def spell_key(key: str) -> str:
+    """Spell a key of `key_of` as Python does, for people."""
+    return key.removeprefix(_KEY) if key.startswith(_KEY) else repr(key)
+
+
+def item(found: Any, key: str) -> Any:
+    """Give what a container has under a key of `key_of`, or GONE."""
+    if not isinstance(found, (dict, *_ROWS)):
+        return GONE
+    if not key.startswith(_KEY):
+        return dict.get(found, key, GONE) if isinstance(found, dict) else GONE
+    return _named(found).get(key, GONE)
+
+
+def _named(found: Any) -> dict[str, Any]:
+    pairs = dict.items(found) if isinstance(found, dict) else enumerate(found)
+    return {key_of(key): item for key, item in pairs}
 
 
 def is_function(value: Any) -> bool:
@@ -118,7 +184,10 @@ def never_changes(value: Any) -> bool:
         return all(map(never_changes, value))
     if isinstance(value, FunctionType):
         return value.__closure__ is None
-    return isinstance(value, (*_SCALARS, torch.dtype, *_SPELT)) or is_function(value)
+    if type(value).__name__ == "ndarray":
+        return False
+    plain = isinstance(value, (*_SCALARS, torch.dtype)) or bool(spelt(value))
+    return plain or is_function(value)
 
 
 def same(found: Any, wanted: Any) -> bool:
@@ -129,13 +198,15 @@ def same(found: Any, wanted: Any) -> bool:
     """
     if isinstance(wanted, (list, tuple)):
         return (
-            isinstance(found, (list, tuple))
+            isinstance(found, _ROWS)
             and len(found) == len(wanted)
             and all(map(same, found, wanted))
         )
     if isinstance(wanted, dict):
         if wanted and wanted.keys() <= _MARKS:
             return _same_object(found, wanted)
+        if isinstance(found, dict) and found.keys() != wanted.keys():
+            found = _named(found)
         return (
             isinstance(found, dict)
             and found.keys() == wanted.keys()
@@ -152,10 +223,8 @@ def _same_object(found: Any, wanted: dict[str, Any]) -> bool:
     if not (ITEMS in wanted or ATTRIBUTES in wanted):
         form = written(found)
         return form is not GONE and _dumped(form) == _dumped(wanted)
-    items = found if isinstance(found, dict) else {}
     return all(
-        same(dict.get(items, key, GONE), value)
-        for key, value in wanted.get(ITEMS, {}).items()
+        same(item(found, key), value) for key, value in wanted.get(ITEMS, {}).items()
     ) and all(
         same(attribute(found, key), value)
         for key, value in wanted.get(ATTRIBUTES, {}).items()
@@ -178,19 +247,29 @@ def attribute(value: Any, key: str) -> Any:
         return GONE
 
 
+def slots(kind: type) -> list[str]:
+    """List the slots of a class that was made in Python."""
+    return [
+        name
+        for each in kind.__mro__
+        if "__slots__" in vars(each)
+        for name, slot in vars(each).items()
+        if isinstance(slot, MemberDescriptorType)
+    ]
+
+
 def differences(path: str, found: Any, wanted: Any) -> Iterator[tuple[str, str]]:
     """Name what is not as it should be, each by its path, and say how it differs."""
     marks = wanted.keys() if isinstance(wanted, dict) else set()
     if not marks & {ITEMS, ATTRIBUTES}:
         yield path, f"wants {spell(wanted)}, found {spell(written(found))}"
         return
-    items = found if isinstance(found, dict) else {}
     for key, value in wanted.get(ITEMS, {}).items():
-        if not same(item := dict.get(items, key, GONE), value):
-            yield from differences(f"{path}[{key!r}]", item, value)
+        if not same(there := item(found, key), value):
+            yield from differences(f"{path}[{spell_key(key)}]", there, value)
     for key, value in wanted.get(ATTRIBUTES, {}).items():
-        if not same(item := attribute(found, key), value):
-            yield from differences(f"{path}.{key}", item, value)
+        if not same(there := attribute(found, key), value):
+            yield from differences(f"{path}.{key}", there, value)
 
 
 def spell(form: Any) -> str:

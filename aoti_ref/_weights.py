@@ -176,17 +176,7 @@ def faults_of(
     faults: list[Fault] = []
     if str(tensor.dtype) != f"torch.{constant.dtype}":
         faults.append(Fault("dtype", name, f"wants {want}, found {found}"))
-    if tuple(tensor.shape) != constant.shape:
-        faults.append(Fault("shape", name, f"wants {want}, found {found}"))
-    elif tensor.layout is not torch.strided:
-        detail = f"wants a strided tensor, found {tensor.layout}"
-        faults.append(Fault("layout", name, detail))
-    elif not _same_layout(tensor, constant):
-        detail = f"wants strides {constant.stride}, found {tuple(tensor.stride())}"
-        faults.append(Fault("stride", name, detail))
-    if tensor.is_neg() or tensor.is_conj():  # a bit that compiled code does not read
-        detail = "wants its values in memory, found a negated or conjugated view"
-        faults.append(Fault("layout", name, detail))
+    faults += _misplaced(constant, tensor)
     if constant.carried and tensor.is_inference():
         detail = "wants a tensor that counts its changes, found one of inference mode"
         faults.append(Fault("inference", name, detail))
@@ -197,7 +187,35 @@ def faults_of(
     return faults
 
 
+def _misplaced(constant: Constant, tensor: torch.Tensor) -> list[Fault]:
+    """Say what is wrong with where the elements of a tensor are."""
+    name, want, faults = constant.name, constant.spell(), list[Fault]()
+    if tuple(tensor.shape) != constant.shape:
+        found = spell(tensor.dtype, tensor.shape)
+        faults.append(Fault("shape", name, f"wants {want}, found {found}"))
+    elif tensor.layout is not torch.strided:
+        detail = f"wants a strided tensor, found {tensor.layout}"
+        faults.append(Fault("layout", name, detail))
+    elif not _same_layout(tensor, constant):
+        detail = f"wants strides {constant.stride}, found {tuple(tensor.stride())}"
+        faults.append(Fault("stride", name, detail))
+    elif not tensor.is_meta and _is_emptied(tensor):
+        held = f"{tensor.untyped_storage().nbytes()} bytes of memory"
+        faults.append(Fault("memory", name, f"wants {want}, found {held}"))
+    if tensor.is_neg() or tensor.is_conj():  # a bit that compiled code does not read
+        detail = "wants its values in memory, found a negated or conjugated view"
+        faults.append(Fault("layout", name, detail))
+    return faults
+
+
 def _same_layout(tensor: torch.Tensor, constant: Constant) -> bool:
     """Whether strides agree wherever a dimension has more than one element."""
     pairs = zip(constant.shape, tensor.stride(), constant.stride, strict=True)
     return not tensor.numel() or all(a == b for size, a, b in pairs if size > 1)
+
+
+def _is_emptied(tensor: torch.Tensor) -> bool:
+    """Whether a tensor's storage was made smaller than what the tensor reads of it."""
+    start = tensor.storage_offset() * tensor.itemsize
+    first, end = memory(tensor).bytes()
+    return start + end - first > tensor.untyped_storage().nbytes()

@@ -184,14 +184,14 @@ class Task:
 
     def _opened(self, child: Child, answer: _wire.Packed) -> tuple[str, Any]:
         """Put an answer together, in the parent: its classes may be unknown here."""
+        kind, packed = _serving.opened(answer)
         try:
             with unforked():
-                kind, value = _wire.unpack(answer)
+                return kind, _wire.unpack(packed)
         except Exception as error:
             child.end(0)
             reason = f"{type(error).__name__}: {error}"
-            raise NotSendable(self._name, "result", reason) from error
-        return kind, value
+            raise NotSendable(self._name, kind, reason) from error
 
     def _conclude(self, child: Child, kind: str, value: Any) -> Any:
         """Give a result, or raise, when the child has been kept or has ended."""
@@ -207,9 +207,12 @@ class Task:
             raise NotSendable(self._name, *value)
         if kind != _serving.RAISED:
             return value
-        error, name, text = value
-        if error is None:
-            raise TaskFailed(self._name, name, text)
+        packed, name, text = value
+        try:
+            with unforked():
+                error = _wire.unpack(packed)
+        except Exception:  # noqa: BLE001  # unpickling runs foreign code
+            raise TaskFailed(self._name, name, text) from None
         raise error from ChildTraceback(text)
 
 
