@@ -109,11 +109,11 @@ def test_a_result_keeps_what_shares_memory(impl: Workers) -> None:
     assert pictures.images[1][1, 0] == 5
 
 
-def _lambda_result() -> Any:
+def _gives_a_lambda() -> Any:
     return lambda: None
 
 
-def _lambda_item() -> Iterator[Any]:
+def _yields_a_lambda() -> Iterator[Any]:
     yield lambda: None
 
 
@@ -126,7 +126,7 @@ def _takes(_value: Any) -> None:
     ("function", "given", "what"),
     [
         pytest.param(_takes, (threading.Lock(),), "argument", id="argument"),
-        pytest.param(_lambda_result, (), "result", id="result"),
+        pytest.param(_gives_a_lambda, (), "result", id="result"),
         pytest.param(threading.Lock, (), "result", id="lock"),
     ],
 )
@@ -146,7 +146,7 @@ def test_what_does_not_pickle_is_refused(
 @clause("PRC-08")
 def test_an_item_that_does_not_pickle_is_refused(impl: Workers) -> None:
     with refuses() as refusal:
-        list(impl.worker(_lambda_item, duration_s=20)())
+        list(impl.worker(_yields_a_lambda, duration_s=20)())
 
     assert "item" in str(refusal).lower()
     assert "pickle" in str(refusal)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+import types
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -71,3 +73,39 @@ def runs_out_of_words() -> None:
 
 def looks_for_a_key() -> None:
     os.environ.__getitem__("NO_SUCH_VARIABLE")
+
+
+def looks_for_a_note() -> None:
+    """Raise an exception that somebody has added a note to."""
+    error = KeyError("ochre")
+    error.add_note("look on the other side")
+    raise error
+
+
+def raises_what_is_made_there() -> None:
+    """Raise an exception of a module that is made where this runs."""
+    made: Any = types.ModuleType("conformance_made_there")
+    sys.modules[made.__name__] = made
+    facts = {"__module__": made.__name__}
+    made.MadeThere = type("MadeThere", (Exception,), facts)
+    raise made.MadeThere("no ochre left there")
+
+
+class RefusesToPickle:
+    """It does not pickle, and says so in an exception of a common kind."""
+
+    def __reduce__(self) -> Any:
+        message = "it has a coat of varnish"
+        raise ValueError(message)
+
+
+def _unpickled() -> None:
+    message = "it had a coat of varnish"
+    raise ValueError(message)
+
+
+class RefusesToUnpickle:
+    """It pickles, and whoever unpickles it gets an exception of a common kind."""
+
+    def __reduce__(self) -> Any:
+        return _unpickled, ()
