@@ -142,8 +142,10 @@ def _spell(value: Any, names: dict[int, str], owner: Any, depth: int = 0) -> str
         value = value.__func__
     if isinstance(value, types.FunctionType):
         return _function(value, names, owner, depth)
+    told = spelt(value)
     parts = [_spell(part, names, owner, depth + 1) for part in _inside(value)]
-    name = getattr(value, "__qualname__", "") or spelt(value)  # of builtin functions
+    parts = [told] if told else parts
+    name = getattr(value, "__qualname__", "")  # of builtin functions
     return f"{_path(type(value))}{name}({', '.join(parts)})"
 
 

@@ -54,6 +54,7 @@ def test_blocks_with_another_number_of_any_kind_are_right_or_refused(
     row = blocks.seeded(
         lambda: regions.Row(*map(Sloped, slopes), repeated=("Sloped",)), seed
     )
+    row.config = {"slopes": repr(slopes)}  # type: ignore[assignment]  # for the cache
 
     def compiled() -> Pair:
         made = cache.regions(copy.deepcopy(row), regions.call())

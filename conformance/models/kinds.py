@@ -100,7 +100,7 @@ class Hidden(nn.Module):
 
     def __init__(self, kind: str) -> None:
         super().__init__()
-        self.kind = kind
+        self.config = {"kind": kind}
         self.proj = nn.Linear(FEW, FEW)
         tensor = normal(FEW, seed=24)
         keys: dict[str, Any] = {"pair": (1, 2), "dtype": torch.float32}
@@ -109,8 +109,8 @@ class Hidden(nn.Module):
 
     def held(self) -> torch.Tensor:
         """Give the tensor."""
-        found: torch.Tensor
-        found = self.box.tensor if self.kind == "slot" else self.box[self.key]
+        box = self.box
+        found: torch.Tensor = box.tensor if type(box) is Slotted else box[self.key]
         return found
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

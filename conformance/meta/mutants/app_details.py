@@ -31,7 +31,8 @@ def _if(alike: Callable[[tuple[int, ...], tuple[int, ...]], bool]) -> Any:
         try:
             reference.apply(compiled, module)
         except Refused:
-            held = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+            named = module.named_parameters(remove_duplicate=False)
+            held = {**dict(named), **dict(module.named_buffers())}
             wanted = [c for m in compiled.models for c in m.package.constants]
             if not all(
                 c.name in held

@@ -14,15 +14,22 @@ def _unspelt(_value: Any) -> str:
     return ""
 
 
-def _knows_no_libraries(*args: Any, **options: Any) -> Any:
+def _knowing_none(verb: Any) -> Any:
     """Take all numbers that are none of Python's own for one."""
-    with (
-        patch.object(_values, "spelt", _unspelt),
-        patch.object(_traits, "spelt", _unspelt),
-    ):
-        return reference.compile_regions(*args, **options)
+
+    def unknowing(*args: Any, **options: Any) -> Any:
+        with (
+            patch.object(_values, "spelt", _unspelt),
+            patch.object(_traits, "spelt", _unspelt),
+        ):
+            return verb(*args, **options)
+
+    return unknowing
 
 
 REG_06_libraries = mutant(
-    "REG-06", own_cache="libraries", compile_regions=_knows_no_libraries
+    "REG-06",
+    own_cache="libraries",
+    compile_regions=_knowing_none(reference.compile_regions),
+    apply=_knowing_none(reference.apply),
 )
