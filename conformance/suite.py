@@ -99,8 +99,7 @@ class Suite:
         collecting.check_python()
         collecting.check_device(self.config.getoption("aoti_device"))
         collecting.check_folders(self.config.getoption("aoti_cache"))
-        option = self.config.getoption("aoti_expected")
-        name = self.adapter.info.name
+        option, name = self.config.getoption("aoti_expected"), self.adapter.info.name
         self.expected = collecting.expectations(option, name, describe())
         if collecting.is_whole(session):
             collecting.check_whole(

@@ -27,7 +27,8 @@ def test_apply_refuses_a_shape_that_almost_fits(
     impl: Adapter, cache: PackageCache, shape: tuple[int, ...]
 ) -> None:
     compiled = cache.compiled(blocks.seeded(applying.Kinds), applying.kinds_call())
-    module, call = blocks.seeded(applying.Kinds), applying.kinds_call()
+    module: Any = blocks.seeded(applying.Kinds)
+    call = applying.kinds_call()
     weight = nn.Parameter(blocks.normal(*shape), requires_grad=False)
     for layer in (module.first, module.second):
         layer.weight = weight

@@ -130,7 +130,8 @@ def test_all_hooks_have_their_say_in_order(impl: Adapter) -> None:
 
 @clause("CAP-12")
 def test_bars_within_bars_are_closed(impl: Adapter) -> None:
-    module, kept = Tripwire(), []
+    module = Tripwire()
+    kept: list[Any] = []
     open_before = len(tqdm.tqdm._instances)
 
     with impl.capture(module):
@@ -250,7 +251,8 @@ def test_a_capture_that_failed_holds_on_to_nothing_of_the_module(impl: Adapter) 
     module = Tripwire()
     weight = weakref.ref(module.proj.weight)
 
-    endings = [ending(impl, module, block) for block in (fails, nn.Module.eval)]
+    blocks: list[Any] = [fails, nn.Module.eval]
+    endings = [ending(impl, module, block) for block in blocks]
     del module
     gc.collect()
 

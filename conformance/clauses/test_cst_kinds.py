@@ -63,7 +63,7 @@ def test_one_element_of_many_counts(
         assert_equal_or_refused(made, constants.call())
 
 
-OTHER_KINDS = {
+OTHER_KINDS: dict[str, Any] = {
     "zeros": torch.Tensor.detach,
     "ones": torch.Tensor.detach,
     "hidden": partial(nn.Parameter, requires_grad=False),

@@ -45,16 +45,16 @@ class Scaled(nn.Module):
         self.proj = nn.Linear(FEW, FEW)
         self.root = np.sqrt(4.0)  # as code that was written for NumPy has it
         self.count = np.int64(3)
-        self.half = Fraction(1, 2)
+        self.share = Fraction(1, 2)
         self.layers = {0: 1.5, 1: 0.5}
-        self.beside = {"gain": 2.0, "table": normal(FEW, seed=25)}
-        self.pair = [normal(FEW, seed=26), 2.0]
+        self.beside: dict[str, Any] = {"gain": 2.0, "table": normal(FEW, seed=25)}
+        self.pair: list[Any] = [normal(FEW, seed=26), 2.0]
         self.recent = deque([1.5, 2.0])
         self.weights = {"first": 0.5, "second": 0.25}
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.proj(x) * float(self.root) + int(self.count)
-        y = y * float(self.half) * self.layers[0]
+        y = y * float(self.share) * self.layers[0]
         y = y * self.beside["gain"] + self.beside["table"]
         y = y + self.pair[0] * self.pair[1] + sum(self.recent)
         for weight in self.weights.values():
@@ -73,7 +73,7 @@ def _enter(key: str, place: Any, value: object) -> Callable[[Any], None]:
 NUMBERS: Mapping[str, Callable[[Any], None]] = {
     "a NumPy number": _put("root", np.sqrt(9.0)),
     "a NumPy integer": _put("count", np.int64(5)),
-    "a fraction": _put("half", Fraction(2, 3)),
+    "a fraction": _put("share", Fraction(2, 3)),
     "a number by a number": _enter("layers", 0, 2.5),
     "a number beside a tensor": _enter("beside", "gain", 3.0),
     "a number after a tensor": _enter("pair", 1, 3.0),

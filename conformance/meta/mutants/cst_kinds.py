@@ -100,7 +100,7 @@ def _waits_for_none(compiled: Any, module: nn.Module) -> None:
         reference.apply(compiled, module)
     except Refused as refusal:
         words = str(refusal)
-        kept = [module._parameters, module._buffers, vars(module)]
+        kept: list[Any] = [module._parameters, module._buffers, vars(module)]
         names = {k for held in kept for k, tensor in held.items() if tensor is None}
         if not any(constant.name in names for constant in _constants(compiled)):
             raise
@@ -123,8 +123,9 @@ def _widens_halves(compiled: Any, module: nn.Module) -> None:
         held = _tensors(twin)
         for constant in _constants(compiled):
             tensor = held.get(constant.name)
-            narrow = tensor is not None and tensor.dtype in HALVES
-            if narrow and constant.dtype == "float32":
+            if tensor is None or tensor.dtype not in HALVES:
+                continue
+            if constant.dtype == "float32":
                 tensor.data = tensor.data.float()
         _on_a_twin(compiled, module, twin)
 
