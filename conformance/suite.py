@@ -62,8 +62,7 @@ class Suite:
 
     def open_report(self) -> None:
         """Open the results file, if one is wanted here."""
-        path = self.config.getoption("aoti_report")
-        if path and not self.is_worker:
+        if not self.is_worker and (path := self.config.getoption("aoti_report")):
             self._writer = ReportFile(path)
 
     def collect(self, session: pytest.Session, items: list[pytest.Item]) -> None:
