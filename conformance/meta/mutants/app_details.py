@@ -36,7 +36,9 @@ def _if(alike: Callable[[tuple[int, ...], tuple[int, ...]], bool]) -> Any:
             wanted = [c for m in compiled.models for c in m.package.constants]
             if not all(
                 c.name in held
-                and len(held[c.name].shape) == len(c.shape)
+                and str(held[c.name].dtype) == f"torch.{c.dtype}"
+                and held[c.name].device.type == c.device
+                and held[c.name].ndim == len(c.shape)
                 and alike(tuple(held[c.name].shape), c.shape)
                 for c in wanted
             ):

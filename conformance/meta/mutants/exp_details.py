@@ -35,15 +35,8 @@ EXP_12_part = mutant("EXP-12", export=_asks_the_whole)
 
 def _looks_inside(repo_id: str, *, trust: Any = (), **options: Any) -> Any:
     """Look for the publisher in what is trusted, letter by letter."""
-    found = repo_id.partition("/")[0] in trust
+    found = any(part in trust for part in (repo_id, repo_id.partition("/")[0]))
     return reference.use_kernel(repo_id, trust=[repo_id] if found else [], **options)
-
-
-def _by_beginnings(repo_id: str, *, trust: Any = (), **options: Any) -> Any:
-    whole = (
-        [repo_id] if any(name and repo_id.startswith(name) for name in trust) else []
-    )
-    return reference.use_kernel(repo_id, trust=whole, **options)
 
 
 def _by_its_beginning(
@@ -55,7 +48,6 @@ def _by_its_beginning(
 
 
 KRN_09_alone = mutant("KRN-09", use_kernel=_looks_inside)
-KRN_09_names = mutant("KRN-09", use_kernel=_by_beginnings)
 KRN_09_beginning = mutant("KRN-09", use_kernel=_by_its_beginning)
 
 
