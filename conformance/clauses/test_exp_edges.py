@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from conformance.adapter import Call, Range
-from conformance.models import blocks
+from conformance.clauses._constants import unless_made
+from conformance.models import bare, blocks
 from conformance.models import export as models
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_agrees_or_refuses, built, pair
+from conformance.workbench import (
+    Pair,
+    assert_agrees,
+    assert_agrees_or_refuses,
+    built,
+    pair,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -53,3 +60,15 @@ def test_a_forward_that_wraps_that_of_the_class_is_right_or_refused(
         return Call((x, y), {"scale": 2.0, "shift": z})
 
     assert_agrees_or_refuses(lambda: built(impl, module, call(0)), [call(0), call(1)])
+
+
+@clause("EXP-18")
+@pytest.mark.parametrize("what", ["rows", *bare.Bare.FIXED])
+def test_a_result_that_is_one_python_value_comes_back_as_it(
+    impl: Adapter, cache: PackageCache, what: str
+) -> None:
+    module = blocks.seeded(lambda: bare.Bare(what))
+
+    for twins in unless_made(lambda: pair(impl, cache, module, bare.call())):
+        for draw in range(2):
+            assert_agrees(twins, bare.call(seed=draw))

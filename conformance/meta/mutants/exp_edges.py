@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from conformance.adapter import Range, Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import altered
@@ -74,3 +76,16 @@ EXP_05_sixteen = mutant(
 EXP_17_list = mutant("EXP-17", apply=results(_a_tuple))
 EXP_17_order = mutant("EXP-17", apply=results(_in_order))
 EXP_17_sizes = mutant("EXP-17", **accepts((models.Shaped,), _sizes_as_tuples))
+
+
+def _bare_tensors(result: Any) -> Any:
+    """Give a number that is the whole result as the tensor that it was in the graph."""
+    return torch.tensor(result) if isinstance(result, (int, float)) else result
+
+
+def _nothing_is_a_tuple(result: Any) -> Any:
+    return () if result is None or isinstance(result, str) else result
+
+
+EXP_18_bare = mutant("EXP-18", apply=results(_bare_tensors))
+EXP_18_nothing = mutant("EXP-18", apply=results(_nothing_is_a_tuple))
