@@ -229,3 +229,16 @@ def test_a_reused_child_that_dies_in_a_job_is_told_and_replaced(impl: Workers) -
 
     assert "SIGKILL" in str(refusal)
     assert job(0) is None
+
+
+@clause("PRC-08")
+def test_a_reused_child_is_kept_from_what_cannot_be_sent(impl: Workers) -> None:
+    job = impl.worker(lambda value: value, reuse=True)
+    assert job(1) == 1
+
+    with refuses() as refusal:
+        job(threading.Lock())
+
+    assert "argument" in str(refusal).lower()
+    assert "pickle" in str(refusal)
+    assert job(2) == 2

@@ -167,6 +167,22 @@ PRC_03_last = mutant("PRC-03", worker=_reused(_ended_by("WorkerDied")))
 PRC_08_last = mutant("PRC-08", worker=_reused(_ended_by("NotSendable")))
 
 
+def _wordless(function: Job, duration_s: float | None) -> Job:
+    """Say of what cannot be sent to a child that is there only that it did not work."""
+    job = reference.worker(function, duration_s=duration_s, reuse=True)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return job(*args, **kwargs)
+        except aoti_ref.NotSendable as error:
+            raise aoti_ref.WorkerDied("job", "ended") from error
+
+    return call
+
+
+PRC_08_wordless = mutant("PRC-08", worker=_reused(_wordless))
+
+
 # PRC-04: the duration is that of the child, or of its first job alone.
 def _by_the_child(function: Job, duration_s: float | None) -> Job:
     job = reference.worker(function, duration_s=duration_s, reuse=True)
