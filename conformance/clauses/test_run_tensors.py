@@ -204,3 +204,17 @@ def test_conjugated_views_are_right(complexes: Pair) -> None:
     assert_agrees(complexes, call)
 
     assert_equal_or_refused(complexes, Call((call.args[0], call.args[1].conj())))
+
+
+@clause("RUN-20")
+def test_contiguous_arguments_after_transposed_calls(overlapping: Pair) -> None:
+    def turned(seed: int) -> Call:
+        one, other = (normal(8, 6, seed=seed + number).t() for number in range(2))
+        return Call((one, other))
+
+    for seed in range(3):
+        assert_equal_or_refused(overlapping, turned(seed))
+
+    contiguous = Call((normal(6, 8, seed=7), normal(6, 8, seed=8)))
+    assert_equal_or_refused(overlapping, contiguous)
+    assert_equal_or_refused(overlapping, turned(9))

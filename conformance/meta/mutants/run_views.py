@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from aoti_ref import _check, _lent
+from aoti_ref import _check, _lent, _plan
 from conformance.meta.mutants._around import checking
 from conformance.meta.mutants._lenient import overlooks, stateful
 from conformance.meta.mutants._make import mutant
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aoti_ref._contract import Contract
     from conformance.meta.mutants._around import Answer, Args, Change, Kwargs
 
-_placed, _draw = _lent._placed, _check.draw
+_placed, _draw, _laid_out = _lent._placed, _check.draw, _plan.laid_out
 
 
 def _by_shape(
@@ -56,3 +56,13 @@ def _asks_kinds_once() -> Change:
 
 
 RUN_38_kinds = mutant("RUN-38", apply=stateful(_asks_kinds_once))
+
+
+def _dense_is_fine(
+    leaf: torch.Tensor, order: tuple[int, ...], *, dense: bool
+) -> torch.Tensor:
+    """Pass on what has no gaps, in whatever order the graph wants its elements."""
+    return leaf if leaf.is_contiguous() else _laid_out(leaf, order, dense=dense)
+
+
+RUN_20_later = mutant("RUN-20", apply=checking(_plan, "laid_out", _dense_is_fine))
