@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,6 +15,8 @@ from conformance.workbench import Pair, applied_copy, assert_agrees_or_refuses, 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import nn
 
     from conformance.adapter import Adapter
     from conformance.cache import PackageCache
@@ -50,14 +52,14 @@ MISFITS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 def test_tensors_in_containers_that_do_not_fit_are_right_or_refused(
     impl: Adapter, cache: PackageCache, seed: int, kind: str, misfit: str
 ) -> None:
-    def other() -> state.Boxed:
-        module = seeded(lambda: state.Boxed(kind), seed)
+    def other() -> nn.Module:
+        module: Any = seeded(lambda: state.Boxed(kind), seed)
         made = MISFITS[misfit](module.held())
         if isinstance(module.boxes, state.Box):
             module.boxes = state.Box(made)
         else:
             module.boxes = pytree.tree_map(lambda _: made, module.boxes)
-        return module
+        return module  # type: ignore[no-any-return]
 
     def applied() -> Pair:
         module = seeded(lambda: state.Boxed(kind), seed)

@@ -23,12 +23,12 @@ class Viewed(nn.Module):
             "column": x[:, 1],
             "corner": x[1:, 2:],
             "diagonal": x.diagonal(),
-            "split": x.unflatten(0, (2, 2)),
+            "wide": x[None],
             "last": x[3:],
         }
 
 
-VIEWS = ("turned", "column", "corner", "diagonal", "split", "last")
+VIEWS = ("turned", "column", "corner", "diagonal", "wide", "last")
 
 
 def viewed_call(seed: int = 0) -> Call:

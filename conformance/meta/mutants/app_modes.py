@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from aoti_ref import _binding, _containers
+from aoti_ref._weights import memory
 from conformance.adapters import reference
 from conformance.meta.mutants._around import checking, without
 from conformance.meta.mutants._make import mutant
@@ -34,8 +35,7 @@ def _asks_children_only(compiled: Any, module: nn.Module) -> None:
 def _knows_boxes_by_identity(binding: Any, module: nn.Module) -> bool:
     kept = binding._nested
     binding._nested = [
-        (way, then, None if then is None else _binding.memory(then))
-        for way, then, _ in kept
+        (way, then, None if then is None else memory(then)) for way, then, _ in kept
     ]
     try:
         return _holds(binding, module)

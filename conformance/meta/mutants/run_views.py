@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from aoti_ref._contract import Contract
     from conformance.meta.mutants._around import Answer, Args, Change, Kwargs
 
-_placed, _draw, _laid_out = _lent._placed, _check.draw, _plan.laid_out
+_placed, _draw, _laid_out = _lent._placed, _plan.draw, _plan.laid_out
 
 
 def _by_shape(
