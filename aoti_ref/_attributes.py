@@ -53,14 +53,27 @@ class Place(NamedTuple):
         return getattr(self.kind, self.key, GONE) if found is GONE else found
 
 
+class Read(NamedTuple):
+    """The plain values that code has read from a module, by name.
+
+    Args:
+        values: As a manifest has them.
+        counted: The numbers among them that the code has then set to others.
+    """
+
+    values: dict[str, Any]
+    counted: set[str]
+
+
 @contextmanager
-def reads(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """Note which plain values the code in the block reads from `module`, by name.
+def reads(module: nn.Module) -> Iterator[Read]:
+    """Note which plain values the code in the block reads from `module`.
 
     Only what is read counts: a name or a path that a module carries about says
     nothing about its answers.
     """
     found: dict[str, Any] = {}
+    counted: set[str] = set()
     names = {id(child): name for name, child in module.named_modules()}
 
     def watched(self: nn.Module, key: str) -> Any:
@@ -74,12 +87,23 @@ def reads(module: nn.Module) -> Iterator[dict[str, Any]]:
                 found.setdefault(path, form)
         return value
 
+    set_as_before = nn.Module.__setattr__
+
+    def noted(self: nn.Module, key: str, value: Any) -> None:
+        path = f"{names.get(id(self), '')}.{key}".lstrip(".")
+        numbers = (bool, int, float)
+        if isinstance(value, numbers) and isinstance(found.get(path), numbers):
+            (counted.discard if value == found[path] else counted.add)(path)
+        set_as_before(self, key, value)
+
     with Reading() as reading:
         nn.Module.__getattribute__ = watched  # type: ignore[method-assign, assignment]
+        nn.Module.__setattr__ = noted  # type: ignore[method-assign, assignment]
         try:
-            yield found
+            yield Read(found, counted)
         finally:
             del nn.Module.__getattribute__
+            nn.Module.__setattr__ = set_as_before  # type: ignore[method-assign]
             found.update(reading.found())
 
 

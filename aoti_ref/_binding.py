@@ -14,7 +14,7 @@ from aoti_ref._hooks import Children, Made
 from aoti_ref._weights import memory, resolve, share
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import nn
 
@@ -38,13 +38,20 @@ class Fit(NamedTuple):
     values: list[_attributes.Place]
 
 
-def fitted(package: Package, module: nn.Module, *, offloaded: bool = False) -> Fit:
+def fitted(
+    package: Package,
+    module: nn.Module,
+    *,
+    offloaded: bool = False,
+    seen: Collection[str] = (),
+) -> Fit:
     """Hold a module to a package, without loading it.
 
     Args:
         package: What is to be bound.
         module: Whose tensors and plain values are to fit it.
         offloaded: Whether the weights are away and come back for the call.
+        seen: The tensors in containers that it had before.
 
     Raises:
         WeightMismatch: With all that does not fit, by name.
@@ -52,7 +59,7 @@ def fitted(package: Package, module: nn.Module, *, offloaded: bool = False) -> F
     direct = [c for c in package.constants if c.name not in package.places]
     values, wrong = _attributes.places(module, package.values)
     nested, unfit = _containers.resolve(
-        module, package.constants, package.places, offloaded=offloaded
+        module, package.constants, package.places, offloaded=offloaded, seen=seen
     )
     others = (*wrong, *unfit)
     slots, tensors = resolve(module, direct, others, offloaded=offloaded)
@@ -82,17 +89,23 @@ class Binding:
         package: What to bind.
         module: Whose tensors to bind.
         layout: What its children were at `apply`.
+        seen: The tensors in containers that it had before.
 
     Raises:
         WeightMismatch, HookedModule, TrainingMode: As `apply` says.
     """
 
     def __init__(
-        self, package: Package, module: nn.Module, layout: dict[str, Made]
+        self,
+        package: Package,
+        module: nn.Module,
+        layout: dict[str, Made],
+        seen: Collection[str] = (),
     ) -> None:
         self._children = Children(module, layout)
-        slots, named, nested, self._values = fitted(package, module)
+        slots, named, nested, self._values = fitted(package, module, seen=seen)
         tensors = named | {n: t for n, t in nested.items() if t is not None}
+        self.seen = {*seen, *(n for n, t in nested.items() if t is not None)}
         device = _device(package, tensors)
         literals = {
             c.name: package.literals[c.name].to("cpu" if c.device == "cpu" else device)

@@ -20,7 +20,7 @@ from aoti_ref._traits import spell_kind
 from aoti_ref._weights import faults_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from aoti_ref._weights import Constant
 
@@ -82,7 +82,7 @@ class Place(NamedTuple):
         return found if isinstance(found, torch.Tensor) else None
 
     def optional(self) -> bool:
-        """Whether the tensor may be missing: it is remembered in a dict."""
+        """Whether the tensor may be missing: a dict may remember it later."""
         return self.steps[-1][0] in ("key", "entry")
 
 
@@ -120,8 +120,16 @@ def resolve(
     places: Mapping[str, Place],
     *,
     offloaded: bool = False,
+    seen: Collection[str] = (),
 ) -> tuple[dict[str, torch.Tensor | None], list[Fault]]:
     """Find what `module` has in `places`, and hold it to the graph.
+
+    Args:
+        module: With the containers.
+        constants: Of the graph.
+        places: Where they hang, by name.
+        offloaded: Whether they are away, and come back for the call.
+        seen: Those that the module had before: what it remembers it does not forget.
 
     Returns:
         The tensors by the names of their constants, None where a literal is to
@@ -132,17 +140,17 @@ def resolve(
     told: set[str] = set()
     for constant in constants:
         place = places.get(constant.name)
-        if place is not None and not (
-            place.optional() and found[constant.name] is None
-        ):
+        name = constant.name
+        missing = found.get(name) is None and name not in seen
+        if place is not None and not (place.optional() and missing):
             misfit = place.misfit(module)
             if misfit:
-                name = place.spell_whole()
-                faults += [] if name in told else [Fault("type", name, misfit)]
-                told.add(name)
+                whole = place.spell_whole()
+                faults += [] if whole in told else [Fault("type", whole, misfit)]
+                told.add(whole)
                 continue
             spoken = constant._replace(name=place.spell())
-            tensors = {spoken.name: found[constant.name]}
+            tensors = {spoken.name: found[name]}
             faults += faults_of(spoken, tensors, offloaded=offloaded)
     return found, faults
 

@@ -60,16 +60,22 @@ class NeverCalled(AotiError):
     >>> print(NeverCalled("FluxTransformer2DModel", "forward"))
     FluxTransformer2DModel.forward was not called in the capture block
     Is it the component that the pipeline runs? Some are only called at later steps.
+    >>> print(NeverCalled("Net", "forward", ("blocks.0", "blocks.1")))
+    Net.forward called none of blocks.0, blocks.1 in the capture block
+    Is it the component that the pipeline runs? Some are only called at later steps.
     """
 
-    def __init__(self, module: str, method: str) -> None:
-        super().__init__(module, method)
+    def __init__(self, module: str, method: str, blocks: tuple[str, ...] = ()) -> None:
+        super().__init__(module, method, blocks)
         self.module = module
         self.method = method
+        self.blocks = blocks
 
     def __str__(self) -> str:
+        called = f"called none of {', '.join(self.blocks)}"
         return (
-            f"{self.module}.{self.method} was not called in the capture block\n"
+            f"{self.module}.{self.method} "
+            f"{called if self.blocks else 'was not called'} in the capture block\n"
             "Is it the component that the pipeline runs? "
             "Some are only called at later steps."
         )

@@ -132,7 +132,7 @@ def trace(
             _caches_kept(),
             bare,
         ):
-            with _attributes.reads(module) as values, _attention.noted():
+            with _attributes.reads(module) as read, _attention.noted():
                 program = torch.export.export(
                     module,
                     bound.args,
@@ -145,10 +145,13 @@ def trace(
         raise
     except Exception as error:
         raise NotExportable(name, _first_lines(error)) from error
+    if read.counted:
+        what = ", ".join(sorted(read.counted))
+        raise NotExportable(name, f"{method} sets {what}, which it reads, at each call")
     if broken:
         raise NotExportable(name, broken)
     program.graph_module.meta[PLACES] = _places(module, program)
-    program.graph_module.meta[VALUES] = values
+    program.graph_module.meta[VALUES] = read.values
     program.graph_module.meta[DIMS] = check_ranges(program, places)
     program.graph_module.meta[MODULE] = name
     program.graph_module.meta[FORM] = (len(call.args), list(call.kwargs))

@@ -86,7 +86,8 @@ class Graph:
             if self.binding is None or not self.binding.holds(module):
                 # Where this was unpickled, nobody has loaded them yet.
                 self._provide(self.check.module)
-                self.binding = Binding(self._package, module, self._layout)
+                seen = self.binding.seen if self.binding else ()
+                self.binding = Binding(self._package, module, self._layout, seen)
             return self.binding
 
     def _provide(self, name: str) -> None:

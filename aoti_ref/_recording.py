@@ -100,7 +100,7 @@ def capture_regions(
             stack.enter_context(patch.object(block, inner, recorder))
         yield calls
     if not calls.examples:
-        raise NeverCalled(f"a block of {type(module).__name__}", "forward")
+        raise NeverCalled(type(module).__name__, "forward", tuple(found))
 
 
 def _recorder(

@@ -67,3 +67,19 @@ def test_tensors_in_containers_that_do_not_fit_are_right_or_refused(
         return Pair(other(), applied_copy(impl, compiled, other()))
 
     assert_agrees_or_refuses(applied, [constants.call(1)])
+
+
+@clause("CST-23")
+@pytest.mark.parametrize("kind", ["list", "dict", "nested"])
+def test_containers_that_are_emptied_are_refused(
+    impl: Adapter, cache: PackageCache, seed: int, kind: str
+) -> None:
+    def emptied() -> Pair:
+        module = seeded(lambda: state.Boxed(kind), seed)
+        twins = pair(impl, cache, module, constants.call())
+        twins.applied(*constants.call().args)
+        for twin in twins:
+            twin.boxes.clear()  # type: ignore[operator, union-attr]
+        return twins
+
+    assert_agrees_or_refuses(emptied, [constants.call(1)])

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from conformance.clauses._applied import unless_refused
 from conformance.clauses._constants import applied_to, unless_made
-from conformance.models import constants, values
+from conformance.models import constants, kinds, values
 from conformance.models.blocks import seeded
+from conformance.parity import assert_parity, truth
 from conformance.spec import clause
-from conformance.workbench import Pair, assert_agrees, assert_equal_or_refused
+from conformance.workbench import Pair, assert_agrees, assert_equal_or_refused, pair
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,3 +63,19 @@ def test_numbers_of_every_holder_that_change_count_or_are_refused(
         _change(monkeypatch, name, module)
 
     assert_equal_or_refused(twins, constants.call(1))
+
+
+@clause("CST-22")
+def test_a_number_that_forward_itself_sets_counts_or_is_refused(
+    impl: Adapter, cache: PackageCache, seed: int
+) -> None:
+    call = constants.call()
+
+    for twins in unless_made(
+        lambda: pair(impl, cache, seeded(kinds.Counted, seed), call)
+    ):
+        for _ in range(3):
+            exact = truth(twins.eager, call)  # of a copy: it counts for itself
+            wanted = twins.eager(*call.args)
+            for found in unless_refused(lambda: twins.applied(*call.args)):  # noqa: B023
+                assert_parity(found, wanted, exact, strides=False)

@@ -1,4 +1,4 @@
-"""Chapter REG: blocks that change places, or had other weights or a refusal before."""
+"""Chapter REG: blocks that change places, are not called, or had other weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from conformance.clauses._applied import unless_refused
 from conformance.clauses._regions import assert_blocks_agree, compiled_twofold
 from conformance.models import blocks, regions
 from conformance.spec import clause
-from conformance.workbench import Pair, applied_copy, assert_equal_or_refused
+from conformance.workbench import Pair, applied_copy, assert_equal_or_refused, refuses
 
 if TYPE_CHECKING:
     from conformance.adapter import Adapter
+    from conformance.adapter_graphs import Regional
     from conformance.cache import PackageCache
 
 
@@ -58,3 +59,13 @@ def test_a_weight_that_comes_back_counts(twofold: Pair, name: str) -> None:
         layer.weight = weight
 
     assert_equal_or_refused(twofold, regions.call())
+
+
+@clause("REG-12")
+def test_blocks_of_a_run_that_calls_none_are_named(impl: Regional, seed: int) -> None:
+    row = blocks.seeded(lambda: regions.Row(regions.Cell(), regions.Cell()), seed)
+
+    with refuses() as refusal:
+        impl.compile_regions(row, lambda: None)
+
+    assert [name for name in ("cells.0", "cells.1") if name not in str(refusal)] == []

@@ -82,6 +82,22 @@ NUMBERS: Mapping[str, Callable[[Any], None]] = {
 }
 
 
+class Counted(nn.Module):
+    """It counts its calls by a number, and the number shows.
+
+    `forward` takes float32[rows, 4] and returns the same.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj = nn.Linear(FEW, FEW)
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return self.proj(x) * self.calls  # type: ignore[no-any-return]
+
+
 class Slotted:
     """An object that is no module, and has a tensor in a slot."""
 

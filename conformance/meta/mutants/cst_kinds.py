@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from aoti_ref import _containers, _values, _weights
+from aoti_ref import _attributes, _containers, _values, _weights
 from conformance.adapter import Refused
 from conformance.adapters import reference
 from conformance.meta.mutants._applied import Held
@@ -221,4 +221,23 @@ CST_23_keys = mutant(
     "CST-23",
     own_cache="keys",
     export=_exporting(_containers, "_items", _of_common_keys),
+)
+
+
+def _forgets(module: nn.Module, wanted: Any, places: Any, **how: Any) -> Any:
+    """Take what a dict has no more for what it has not remembered yet."""
+    return _resolve(module, wanted, places, offloaded=how.get("offloaded", False))
+
+
+_resolve = _containers.resolve
+CST_23_forgets = mutant("CST-23", apply=without(_containers, "resolve", _forgets))
+
+
+def _uncounted(values: dict[str, Any], _counted: set[str]) -> _attributes.Read:
+    return _read(values, set())
+
+
+_read = _attributes.Read
+CST_22_counts = mutant(
+    "CST-22", own_cache="counts", export=_exporting(_attributes, "Read", _uncounted)
 )

@@ -165,6 +165,18 @@ REG_11_untold = mutant("REG-11", eager_blocks=lambda _compiled: [])
 REG_11_all = mutant("REG-11", apply=_on_a_copy)
 
 REG_12_silent = mutant("REG-12", compile_regions=unless("called"), apply=silently)
+
+
+def _of_no_call(module: nn.Module, run: Callable[[], Any], **options: Any) -> Any:
+    try:
+        return reference.compile_regions(module, run, **options)
+    except Refused as error:
+        if "called none of" in str(error):
+            raise Refused("no block was called") from error
+        raise
+
+
+REG_12_none = mutant("REG-12", compile_regions=_of_no_call)
 REG_12_nameless = mutant("REG-12", compile_regions=_in_other_words)
 
 
