@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from conformance import device
 from conformance.adapter import Call, Range
 from conformance.models.blocks import WIDTH, normal, seeded
 
@@ -135,7 +136,8 @@ class Sliced(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        flat = torch.zeros(STORAGE_ELEMENTS)
+        # There from the start: on its way to a device each slice would be copied.
+        flat = torch.zeros(STORAGE_ELEMENTS, device=device.chosen())
         self.first = Slice(flat, 1 << 10)
         self.second = Slice(flat, 1 << 20)
 

@@ -156,7 +156,7 @@ def _forgets_offsets(compiled: Any, module: nn.Module) -> None:
     for child in module.modules():
         for name, buffer in child.named_buffers(recurse=False):
             if buffer.untyped_storage().nbytes() > buffer.nbytes:
-                start = torch.empty(0, dtype=buffer.dtype)
+                start = torch.empty(0, dtype=buffer.dtype, device=buffer.device)
                 shape, stride = buffer.shape, buffer.stride()
                 setattr(
                     child, name, start.set_(buffer.untyped_storage(), 0, shape, stride)
