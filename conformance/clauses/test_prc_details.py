@@ -71,7 +71,9 @@ def test_an_exception_of_a_class_that_only_the_job_knows_keeps_its_words(
 
 
 @clause("PRC-03")
-@pytest.mark.parametrize("leave", [lambda: os._exit(0), sys.exit])
+@pytest.mark.parametrize(
+    "leave", [lambda: os._exit(0), sys.exit], ids=["at once", "in order"]
+)
 def test_an_exit_without_an_answer_is_told_though_its_code_is_zero(
     impl: Workers, leave: Callable[[], Any]
 ) -> None:
